@@ -1,0 +1,152 @@
+"""What the C core offers to Python.  Each docstring names the file it lives in."""
+
+from collections.abc import Callable
+from contextvars import ContextVar
+from typing import Any, Final, Literal
+
+FORMAT_VERSION: Final[int]
+
+correlation_variable: Final[ContextVar[str | None]]
+"""Correlation id of the running context.  boundary/strand.c"""
+span_variable: Final[ContextVar[int]]
+"""Event id of the current span where an event loop runs.  boundary/strand.c"""
+
+class Span:
+    """A stretch of time with a name; a context manager.  boundary/scope.c"""
+
+    @property
+    def id(self) -> int | None: ...
+    def __enter__(self) -> Span: ...
+    def __exit__(self, *exc_info: object) -> Literal[False]: ...
+
+class TracedFunction:
+    """A function whose calls are spans.  boundary/function.c"""
+
+    def __new__(
+        cls,
+        function: Callable[..., Any],
+        module: str,
+        actor: str,
+        name: str,
+        parameters: tuple[tuple[str, int], ...],
+        defaults: tuple[object, ...],
+        *,
+        form: int = 0,
+        skip: int = 0,
+        flags: int = 0,
+        mask_result: bool = False,
+        like: TracedFunction | None = None,
+    ) -> TracedFunction: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+def trace_tiny(actor: str, action: str, target: str, human: str, *args: object) -> None:
+    """boundary/calls.c"""
+
+def trace_with_correlation(
+    actor: str, action: str, target: str, human: str, correlation_id: str, *args: object
+) -> None:
+    """boundary/calls.c"""
+
+def trace_enter(actor: str, function: str, args: str = "", *values: object) -> None:
+    """boundary/calls.c"""
+
+def trace_exit(actor: str, function: str, result: str = "", *values: object) -> None:
+    """boundary/calls.c"""
+
+def trace_loop(
+    actor: str, action: str, index: int, total: int, detail: str, *args: object
+) -> None:
+    """boundary/calls.c"""
+
+def trace_state(actor: str, state_name: str, transition: str, human: str, *args: object) -> None:
+    """boundary/calls.c"""
+
+def span(
+    actor: str,
+    action: str,
+    target: str = "",
+    human: str = "",
+    *,
+    gpu: bool = False,
+    vram: bool = False,
+    stream: object = None,
+) -> Span:
+    """boundary/scope.c"""
+
+def start(
+    dir_fd: int,
+    prefix: str,
+    *,
+    flight: bool = False,
+    drop: bool = False,
+    chunks: int = 128,
+    counter_clock: bool = True,
+) -> None:
+    """Begins a recording into files `prefix.*` of an open directory.
+
+    Raises OSError naming the file, RuntimeError while one is running.
+    boundary/lifecycle.c
+    """
+
+def stop() -> int | None:
+    """Ends it; the errno of a failed last write, 0 when all is on disk.
+    boundary/lifecycle.c"""
+
+def flush(timeout_ms: int = 10000, events: bool = False, /) -> bool:
+    """Whether all recorded so far is on disk.  boundary/lifecycle.c"""
+
+def stats() -> dict[str, int] | None:
+    """Counts of the running recording.  boundary/lifecycle.c"""
+
+def scopes() -> list[tuple[int, int, str, str, int]]:
+    """(thread, event id, actor, action, tick of the thread's last event) of the
+    innermost open span of each thread.  boundary/lifecycle.c"""
+
+def after_fork() -> None:
+    """In a forked child: lets go of the parent's files.  boundary/lifecycle.c"""
+
+def emit(
+    kind: int,
+    level: int,
+    module: str,
+    actor: str,
+    action: str,
+    target: str,
+    human: str,
+    fields: dict[str, object] | None,
+    /,
+) -> int | None:
+    """Records a full event; its event id.  boundary/records.c"""
+
+def annotate(event_id: int, fields: dict[str, object], /) -> bool:
+    """Adds fields to an event that is written already.  boundary/records.c"""
+
+def note(topic: str, fields: dict[str, object] | None, /) -> bool:
+    """Records something about the recording itself.  boundary/records.c"""
+
+def foreign_adopt(type: type, describe: Callable[[Any], tuple[str, str] | None]) -> None:
+    """Calls of instances of this ctypes function type are spans.  boundary/foreign.c"""
+
+def foreign_forget(type: type) -> None:
+    """boundary/foreign.c"""
+
+def set_hooks(**hooks: Callable[..., Any] | None) -> None:
+    """boundary/module.c; the hooks are struct hooks in boundary.h"""
+
+def set_autostart(on: bool) -> None:
+    """Whether the first event asks the autostart hook.  boundary/lifecycle.c"""
+
+def set_nvtx(bridge: object | None) -> None:
+    """Where ranges and marks go.  boundary/nvtx.c"""
+
+def refilter() -> None:
+    """Every call site asks the threshold hook again.  boundary/sites.c"""
+
+def clock_source() -> Literal["monotonic", "tsc", "cntvct"]:
+    """What ticks are.  clock.c"""
+
+def looks_like_credential(text: str) -> bool:
+    """values.c"""
+
+def nothing(*args: object, **kwargs: object) -> None:
+    """Does nothing; the ruler of the benchmarks.  boundary/module.c"""

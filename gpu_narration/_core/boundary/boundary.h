@@ -1,0 +1,436 @@
+/* Between Python and the plain C core: the only files that include Python.h.
+ *
+ *   module.c     the table of what Python can call
+ *   lifecycle.c  recordings and threads: how they begin and end; fork
+ *   sites.c      strings and call sites: interning, definitions, the filter
+ *   strand.c     which span and which correlation are current, for the thread,
+ *                the task and the generator that runs now
+ *   values.c     Python values as record bytes
+ *   calls.c      trace_tiny and its sisters
+ *   records.c    full events, annotations and notes
+ *   scope.c      the beginning and the end of every span; the type Span
+ *   function.c   TracedFunction: trace_fn round a function
+ *   driven.c     its coroutines, generators and async generators
+ *   foreign.c    ctypes functions
+ *   nvtx.c       ranges and marks for an attached tool
+ *
+ * All of it runs under the GIL but for the ends of threads (lifecycle.c).  Nothing
+ * between event_begin and event_commit may run Python code: a nested event
+ * would write over the open record. */
+#ifndef GN_BOUNDARY_H
+#define GN_BOUNDARY_H
+
+#define PY_SSIZE_T_CLEAN
+#include <Python.h>
+
+#include "../recording.h"
+#include "../values.h"
+
+#include <stdbool.h>
+
+#define LIKELY(condition) __builtin_expect(!!(condition), 1)
+#define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
+
+#define NAME_COUNT 4
+
+enum parameter_rule { PARAMETER_PLAIN = 0, PARAMETER_MASKED = 1, PARAMETER_CHECKED = 2 };
+#define PARAMETER_KEYWORD_ONLY 4 /* a bit beside the rule, kept for the reader */
+
+struct parameter {
+    PyObject *name; /* owned, interned */
+    enum parameter_rule rule;
+    bool keyword_only; /* no positional argument reaches it; they all come last */
+};
+
+/* A place in the program that makes events.  Never freed: bounded by sites.c. */
+struct site {
+    uint32_t id;
+    uint32_t defined; /* generation in which its definition was written */
+    uint32_t judged; /* filter generation in which `off` was found */
+    enum gn_kind kind;
+    int level;
+    bool off; /* the filter keeps it out */
+    uint8_t dynamic; /* bit i: name i comes with each record */
+    PyObject *module; /* owned; "" where there is none */
+    PyObject *names[NAME_COUNT]; /* owned; NULL where dynamic or unused */
+    PyObject *defaults; /* owned tuple of the parameters' defaults, or NULL */
+    struct parameter *parameters; /* owned array, or NULL */
+    Py_ssize_t parameter_count, positional_count;
+    PyObject *nvtx; /* owned event attributes, or NULL until a tool needs them */
+};
+
+/* One open span.  Lives in the C frame of a call, in a Span, in a coroutine. */
+struct scope {
+    int64_t id; /* event id of the first record; 0: not recorded */
+    int64_t parent; /* current span before */
+    uint64_t start_tick;
+    struct site *site;
+    struct site *outer_site; /* of the parent, where it is known */
+    PyObject *hook_token; /* owned; what the GPU/VRAM hook wants back */
+    PyObject *range; /* owned; an NVTX start/end range */
+    uint64_t thread_key; /* of the thread that opened it */
+    int64_t variable_before; /* published: what the context variable held */
+    uint32_t generation;
+    bool published; /* the context variable names this span */
+    bool pushed; /* an NVTX push of thread_key's thread awaits its pop */
+};
+
+struct thread_state {
+    struct gn_writer writer;
+    /* The strand as it stood when last looked at (strand.c). */
+    uint64_t context_version;
+    uint64_t python_thread;
+    int64_t span; /* current now; writer.span is what the reader thinks */
+    uint32_t correlation;
+    bool publishing; /* an event loop runs here: spans go to the context */
+    struct site *span_site; /* of the current span, or NULL */
+    int64_t variable; /* what the context variable held when last looked at */
+    int64_t floor; /* current span of the thread below any context */
+    struct {
+        int64_t id, parent;
+    } closed[8]; /* spans that ended while another was current on top of them */
+    unsigned closed_count;
+    uint64_t key; /* unique in the process, never reused */
+    bool busy; /* its thread is away in the middle of an event; see event_leave */
+    atomic_uint owed_pops; /* NVTX ranges of this thread that another one closed */
+    struct thread_state *next, *previous; /* in core.threads */
+};
+
+struct thread_slot {
+    struct thread_state *state; /* valid while generation == core.generation */
+    uint32_t generation;
+};
+
+struct hooks { /* all owned, NULL when not set */
+    PyObject *autostart; /* () -> None, once, at the first event of a process */
+    PyObject *threshold; /* (module, actor) -> int: lowest level let through */
+    PyObject *summarise; /* (type) -> str | callable | None */
+    PyObject *scope_enter; /* (event id, flags, stream) -> token */
+    PyObject *scope_exit; /* (token, event id) -> None */
+    PyObject *parameter_rule; /* (name) -> int: enum parameter_rule */
+    PyObject *internal_error; /* (where: str) -> None, with the exception set */
+};
+
+struct core {
+    uint32_t generation; /* of the recording that runs now, 0: none */
+    uint32_t last_generation;
+    uint32_t filter_generation;
+    bool autostart; /* the first event should ask the autostart hook */
+    bool nvtx_on;
+    struct gn_recording *recording; /* owned while generation != 0 */
+    struct thread_state *threads; /* guarded by threads_lock */
+    pthread_mutex_t threads_lock;
+    pthread_key_t thread_end;
+    struct hooks hooks;
+    PyObject *span_variable; /* ContextVar of the current span's event id */
+    PyObject *correlation_variable; /* ContextVar of the correlation id */
+    uint64_t next_thread_key;
+    uint64_t suppressed; /* events that could not be recorded: no memory, too late */
+    unsigned away; /* threads that wait in the recording without the GIL */
+    uint64_t waits; /* times a thread waited for the drain */
+};
+
+extern struct core core;
+
+#if defined(__GLIBC__)
+#define THREAD_MODEL __attribute__((tls_model("initial-exec"))) /* one load, no call */
+#else
+#define THREAD_MODEL
+#endif
+extern __thread struct thread_slot thread_slot THREAD_MODEL;
+
+/* lifecycle.c */
+struct thread_state *thread_attach(void);
+void internal_error(const char *where); /* takes the exception that is set */
+PyObject *recording_start(PyObject *module, PyObject *args, PyObject *kwargs);
+PyObject *recording_stop(PyObject *module, PyObject *unused);
+PyObject *recording_flush(PyObject *module, PyObject *args);
+PyObject *recording_stats(PyObject *module, PyObject *unused);
+PyObject *recording_scopes(PyObject *module, PyObject *unused);
+PyObject *recording_after_fork(PyObject *module, PyObject *unused);
+int lifecycle_init(void);
+
+/* sites.c */
+struct site *site_find(enum gn_kind kind, PyObject *const names[NAME_COUNT], PyObject *globals);
+struct site *site_create(enum gn_kind kind, int level, PyObject *module,
+                         PyObject *const names[NAME_COUNT], uint8_t dynamic);
+struct site *site_named(enum gn_kind kind, int level, PyObject *module,
+                        PyObject *const names[NAME_COUNT]);
+bool site_ready_slow(struct site *site);
+uint32_t string_id(PyObject *text); /* interned and defined; 0 if that failed */
+int sites_init(void);
+
+/* strand.c */
+void strand_sync(struct thread_state *thread, PyThreadState *python);
+bool strand_write_state(struct thread_state *thread);
+void strand_push(struct thread_state *thread, struct scope *scope);
+void strand_pop(struct thread_state *thread, const struct scope *scope);
+/* For bodies that run in steps: the strand as a step finds it, taken over by the
+ * body's span, and given back. */
+struct strand_mark {
+    int64_t span;
+    int64_t variable;
+    struct site *site;
+};
+void strand_save(const struct thread_state *thread, struct strand_mark *mark);
+void strand_enter(struct thread_state *thread, const struct scope *scope);
+void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published);
+int strand_init(PyObject *module);
+
+/* values.c */
+struct values {
+    PyObject *const *items;
+    Py_ssize_t count;
+    uint64_t objects; /* bit i: items[i] is a summary of an object */
+};
+uint8_t *put_value_slow(uint8_t *p, const uint8_t *end, PyObject *value, bool object);
+uint8_t *put_string(uint8_t *p, const uint8_t *end, PyObject *text, size_t keep);
+uint8_t *put_cut(uint8_t *p, Py_ssize_t left);
+PyObject *summarise(PyObject *value, bool *object); /* new reference, never NULL */
+
+/* scope.c */
+enum scope_flags { SCOPE_GPU = 1, SCOPE_VRAM = 2 };
+struct ending {
+    enum gn_outcome outcome;
+    PyObject *result; /* borrowed, or NULL: none to record */
+    PyObject *error; /* borrowed exception, or NULL */
+    bool masked; /* the result is not to be shown */
+};
+void scope_opened(struct scope *scope, struct thread_state *thread, struct site *site, int64_t id,
+                  uint64_t tick, bool pushable);
+void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream);
+/* Each of these ends the scope exactly once; on a scope that is not open it does
+ * nothing.  The first two need that no exception is set. */
+void scope_close(struct scope *scope, const struct ending *ending);
+void scope_close_error(struct scope *scope, PyObject *error);
+void scope_close_raised(struct scope *scope); /* by the exception that is set, and stays so */
+PyObject *span_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+int scope_init(PyObject *module);
+
+/* function.c, driven.c */
+struct traced_function {
+    PyObject ob_base;
+    vectorcallfunc vectorcall;
+    PyObject *wrapped; /* owned: the program's function */
+    PyObject *dict; /* owned: what functools.update_wrapper put there */
+    PyObject *weak_references;
+    struct site *site;
+    unsigned flags; /* enum scope_flags */
+    int skip; /* leading arguments not to record: self, cls */
+    int form; /* enum function_form */
+    bool mask_result;
+};
+enum function_form { FORM_PLAIN = 0, FORM_COROUTINE, FORM_GENERATOR, FORM_ASYNC_GENERATOR };
+/* Opens a span of the function with the values from `arguments`, which
+ * arguments_record has made. */
+struct arguments {
+    uint16_t size;
+    uint8_t bytes[GN_RECORD_MAX - 32];
+};
+void arguments_record(struct arguments *arguments, struct traced_function *function,
+                      PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+void function_open(struct scope *scope, struct traced_function *function,
+                   const struct arguments *arguments, bool pushable);
+int function_init(PyObject *module);
+/* Wraps what calling a coroutine or generator function gave.  Steals `inner`. */
+PyObject *driven_wrap(struct traced_function *function, PyObject *inner, PyObject *const *args,
+                      Py_ssize_t nargs, PyObject *kwnames);
+int driven_init(void);
+
+/* foreign.c */
+PyObject *foreign_adopt(PyObject *module, PyObject *args);
+PyObject *foreign_forget(PyObject *module, PyObject *type);
+
+/* records.c */
+PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+
+/* nvtx.c */
+void nvtx_mark(struct site *site, int64_t id);
+void nvtx_open(struct scope *scope, struct thread_state *thread, bool pushable);
+/* `opener`: the thread that opened it, NULL if that is gone. */
+void nvtx_close(struct scope *scope, struct thread_state *opener, bool opener_is_here);
+int nvtx_configure(PyObject *bridge);
+
+/* calls.c */
+extern PyMethodDef call_methods[];
+int calls_init(void);
+
+/* ---- the open record ---- */
+
+struct event {
+    struct thread_state *thread;
+    uint8_t *p; /* where the next value goes */
+    const uint8_t *end; /* room for values; a GN_CUT still fits behind it */
+    uint64_t tick;
+};
+
+/* The parts of event_prepare that may let other threads run: the recording can
+ * end meanwhile and take the thread's state with it. */
+bool event_sync(struct event *event, PyThreadState *python);
+bool event_make_room(struct event *event, size_t bytes);
+
+static inline struct thread_state *recording_thread(void)
+{
+    if (LIKELY(thread_slot.generation == core.generation))
+        return thread_slot.state;
+    return thread_attach();
+}
+
+/* True if the call must go on: a recording runs, or is to be started now. */
+bool autostart_now(void);
+
+static inline bool is_recording(void)
+{
+    return LIKELY(core.generation != 0) || (UNLIKELY(core.autostart) && autostart_now());
+}
+
+static inline bool site_ready(struct site *site)
+{
+    if (LIKELY(site->defined == core.generation && site->judged == core.filter_generation))
+        return !site->off;
+    return site_ready_slow(site);
+}
+
+/* Brings the thread to where it may write a record of up to `bytes`; false if
+ * the event is lost (and counted). */
+static inline bool event_prepare(struct event *event, size_t bytes)
+{
+    struct thread_state *thread = recording_thread();
+    if (UNLIKELY(thread == NULL))
+        return false;
+    event->thread = thread;
+    PyThreadState *python = PyThreadState_Get();
+    if (UNLIKELY(python->context_ver != thread->context_version ||
+                 python->id != thread->python_thread) &&
+        !event_sync(event, python))
+        return false;
+    if (UNLIKELY(!gn_writer_has_room(&thread->writer, bytes + 64)))
+        return event_make_room(event, bytes + 64);
+    return true;
+}
+
+static inline void event_write_head(struct event *event, uint32_t site_id, size_t bytes)
+{
+    struct gn_writer *writer = &event->thread->writer;
+    event->tick = gn_clock_ticks();
+    event->end = writer->pos + bytes - 3;
+    event->p = gn_record_begin(writer, site_id, event->tick);
+}
+
+static inline bool event_begin(struct event *event, uint32_t site_id)
+{
+    if (UNLIKELY(!event_prepare(event, GN_RECORD_MAX)))
+        return false;
+    struct thread_state *thread = event->thread;
+    if (UNLIKELY(thread->span != (int64_t)thread->writer.span ||
+                 thread->correlation != thread->writer.correlation) &&
+        !strand_write_state(thread))
+        return false;
+    event_write_head(event, site_id, GN_RECORD_MAX);
+    return true;
+}
+
+/* Publishes the record; returns its event id. */
+static inline int64_t event_commit(struct event *event)
+{
+    struct gn_writer *writer = &event->thread->writer;
+    int64_t id = gn_event_id(writer->thread, writer->seq);
+    gn_record_commit(writer, event->p, event->tick);
+    return id;
+}
+
+/* Appends what fits; false if it did not and the record is closed by GN_CUT. */
+static inline bool event_advance(struct event *event, uint8_t *p, Py_ssize_t left)
+{
+    if (LIKELY(p != NULL)) {
+        event->p = p;
+        return true;
+    }
+    event->p = put_cut(event->p, left);
+    return false;
+}
+
+static inline bool int_fits(PyObject *value, int64_t *result)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    if (LIKELY(PyUnstable_Long_IsCompact((PyLongObject *)value))) {
+        *result = PyUnstable_Long_CompactValue((PyLongObject *)value);
+        return true;
+    }
+#else
+    Py_ssize_t size = Py_SIZE(value);
+    if (LIKELY(size >= -1 && size <= 1)) {
+        *result = size == 0 ? 0 : (int64_t)size * (int64_t)((PyLongObject *)value)->ob_digit[0];
+        return true;
+    }
+#endif
+    int overflow;
+    *result = PyLong_AsLongLongAndOverflow(value, &overflow);
+    return overflow == 0;
+}
+
+/* A value that can be recorded while a record is open: no Python code runs. */
+static inline bool value_is_plain(PyObject *value)
+{
+    PyTypeObject *type = Py_TYPE(value);
+    return type == &PyLong_Type || type == &PyUnicode_Type || type == &PyFloat_Type ||
+           type == &PyBool_Type || value == Py_None || type == &PyBytes_Type;
+}
+
+static inline uint8_t *put_value(uint8_t *p, const uint8_t *end, PyObject *value, bool object)
+{
+    int64_t number;
+    if (LIKELY(PyLong_CheckExact(value)) && LIKELY(int_fits(value, &number)))
+        return gn_put_int(p, end, number);
+    if (PyUnicode_CheckExact(value) && !object && PyUnicode_IS_COMPACT_ASCII(value)) {
+        size_t length = (size_t)PyUnicode_GET_LENGTH(value);
+        return gn_put_utf8(p, end, (const char *)PyUnicode_1BYTE_DATA(value), length, GN_TEXT_MAX);
+    }
+    return put_value_slow(p, end, value, object);
+}
+
+/* The values in order, each of them plain. */
+static inline void event_put_values(struct event *event, const struct values *values)
+{
+    for (Py_ssize_t i = 0; i < values->count; i++) {
+        bool object = values->objects != 0 && i < 64 && (values->objects >> i & 1);
+        uint8_t *p = put_value(event->p, event->end, values->items[i], object);
+        if (UNLIKELY(!event_advance(event, p, values->count - i)))
+            return;
+    }
+}
+
+static inline bool values_are_plain(const struct values *values)
+{
+    for (Py_ssize_t i = 0; i < values->count; i++)
+        if (UNLIKELY(!value_is_plain(values->items[i])))
+            return false;
+    return true;
+}
+
+/* Values that can be written while a record is open: `plain` borrows from
+ * `values`, or owns summaries, which summaries_release drops. */
+struct summaries {
+    struct values plain;
+    PyObject **owned; /* NULL when nothing had to be summarised */
+};
+int values_init(void);
+bool summaries_make(struct summaries *summaries, const struct values *values);
+void summaries_release(struct summaries *summaries);
+
+static inline bool values_prepare(struct summaries *summaries, const struct values *values)
+{
+    summaries->plain = *values;
+    summaries->owned = NULL;
+    return LIKELY(values_are_plain(values)) || summaries_make(summaries, values);
+}
+
+static inline void values_done(struct summaries *summaries)
+{
+    if (UNLIKELY(summaries->owned != NULL))
+        summaries_release(summaries);
+}
+
+#endif

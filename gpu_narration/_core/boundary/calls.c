@@ -1,0 +1,249 @@
+/* trace_tiny and its sisters: one event a call.
+ *
+ * The calls check their arity in every state, so that switching tracing on never
+ * turns a working program into one that raises. */
+#include "boundary.h"
+
+#define NAME_BYTES_MAX 1000u /* of a name that is not a constant */
+#define POSITIONAL_MAX 5
+
+/* How the positional arguments of a call map to a record. */
+struct shape {
+    enum gn_kind kind;
+    const char *function;
+    const char *positional[POSITIONAL_MAX]; /* their names, for keyword calls */
+    int count; /* positional arguments before *args */
+    int required; /* of them; the others default to "" */
+    int name_at[NAME_COUNT]; /* which positional is name i, or -1 */
+    int lead_at, lead_count; /* which positionals are values, before *args */
+};
+
+static const struct shape tiny = {
+    GN_KIND_TINY, "trace_tiny", {"actor", "action", "target", "human"}, 4, 4, {0, 1, 2, 3}, 4, 0,
+};
+static const struct shape correlated = {
+    GN_KIND_CORRELATED, "trace_with_correlation",
+    {"actor", "action", "target", "human", "correlation_id"}, 5, 5, {0, 1, 2, 3}, 4, 1,
+};
+static const struct shape enter = {
+    GN_KIND_ENTER, "trace_enter", {"actor", "function", "args"}, 3, 2, {0, -1, 1, 2}, 3, 0,
+};
+static const struct shape leave = {
+    GN_KIND_EXIT, "trace_exit", {"actor", "function", "result"}, 3, 2, {0, -1, 1, 2}, 3, 0,
+};
+static const struct shape loop = {
+    GN_KIND_LOOP, "trace_loop", {"actor", "action", "index", "total", "detail"}, 5, 5,
+    {0, 1, -1, 4}, 2, 2,
+};
+static const struct shape state = {
+    GN_KIND_STATE, "trace_state", {"actor", "state_name", "transition", "human"}, 4, 4,
+    {0, 2, 1, 3}, 4, 0,
+};
+
+static PyObject *empty_text; /* "" */
+
+static inline void put_names(struct event *event, const struct site *site, PyObject *const *names)
+{
+    for (int i = 0; i < NAME_COUNT; i++) {
+        if (!(site->dynamic >> i & 1))
+            continue;
+        uint8_t *p = put_string(event->p, event->end, names[i], NAME_BYTES_MAX);
+        if (!event_advance(event, p, 1))
+            return;
+    }
+}
+
+static void write_call(struct site *site, PyObject *const *names, const struct values *lead,
+                       const struct values *rest)
+{
+    struct event event;
+    if (!event_begin(&event, site->id))
+        return;
+    if (site->dynamic)
+        put_names(&event, site, names);
+    event_put_values(&event, lead);
+    event_put_values(&event, rest);
+    int64_t id = event_commit(&event);
+    if (UNLIKELY(core.nvtx_on))
+        nvtx_mark(site, id);
+}
+
+/* A name that is no string is shown by its summary, never refused. */
+static PyObject *name_from(PyObject *value)
+{
+    bool object;
+    PyObject *summary = summarise(value, &object);
+    PyObject *name = PyUnicode_Check(summary) ? PyUnicode_FromObject(summary)
+                                              : PyObject_Str(summary); /* plain: no foreign code */
+    Py_DECREF(summary);
+    return name;
+}
+
+static void record_odd_names(const struct shape *shape, PyObject *const *names,
+                             const struct values *lead, const struct values *rest,
+                             PyObject *globals)
+{
+    PyObject *texts[NAME_COUNT] = {NULL};
+    bool made = true;
+    for (int i = 0; i < NAME_COUNT && made; i++)
+        if (names[i] != NULL)
+            made = (texts[i] = name_from(names[i])) != NULL;
+    struct site *site = made ? site_find(shape->kind, texts, globals) : NULL;
+    if (site != NULL && site_ready(site))
+        write_call(site, texts, lead, rest);
+    for (int i = 0; i < NAME_COUNT; i++)
+        Py_XDECREF(texts[i]);
+    if (!made)
+        internal_error("name of an event");
+}
+
+static void record_values(const struct shape *shape, PyObject *const *names,
+                          const struct values *lead, const struct values *rest, bool odd,
+                          PyObject *globals)
+{
+    struct summaries plain_lead, plain_rest;
+    if (!values_prepare(&plain_lead, lead))
+        return;
+    if (values_prepare(&plain_rest, rest)) {
+        if (odd) {
+            record_odd_names(shape, names, &plain_lead.plain, &plain_rest.plain, globals);
+        } else {
+            struct site *site = site_find(shape->kind, names, globals);
+            if (site != NULL && site_ready(site))
+                write_call(site, names, &plain_lead.plain, &plain_rest.plain);
+        }
+        values_done(&plain_rest);
+    }
+    values_done(&plain_lead);
+}
+
+static inline __attribute__((always_inline)) void record_call(const struct shape *shape,
+                                                              PyObject *const *args,
+                                                              Py_ssize_t nargs)
+{
+    PyObject *names[NAME_COUNT];
+    bool odd = false;
+    for (int i = 0; i < NAME_COUNT; i++) {
+        int at = shape->name_at[i];
+        names[i] = at < 0 ? NULL : at < nargs ? args[at] : empty_text;
+        odd |= names[i] != NULL && !PyUnicode_CheckExact(names[i]);
+    }
+    struct values lead = {args + shape->lead_at, shape->lead_count, 0};
+    struct values rest = {args + shape->count, nargs > shape->count ? nargs - shape->count : 0, 0};
+    PyObject *globals = PyEval_GetGlobals();
+    if (UNLIKELY(odd || !values_are_plain(&lead) || !values_are_plain(&rest))) {
+        record_values(shape, names, &lead, &rest, odd, globals);
+        return;
+    }
+    struct site *site = site_find(shape->kind, names, globals);
+    if (LIKELY(site != NULL) && site_ready(site))
+        write_call(site, names, &lead, &rest);
+}
+
+/* ---- arguments ---- */
+
+static PyObject *arity_error(const struct shape *shape, Py_ssize_t nargs)
+{
+    PyErr_Format(PyExc_TypeError, "%s() takes at least %d positional arguments (%zd given)",
+                 shape->function, shape->required, nargs);
+    return NULL;
+}
+
+static int position_of(const struct shape *shape, PyObject *keyword)
+{
+    for (int i = 0; i < shape->count; i++)
+        if (PyUnicode_CompareWithASCIIString(keyword, shape->positional[i]) == 0)
+            return i;
+    return -1;
+}
+
+/* A call with keywords: rare, so in order and by name. */
+static PyObject *call_with_keywords(const struct shape *shape, PyObject *const *args,
+                                    Py_ssize_t nargs, PyObject *kwnames)
+{
+    PyObject *ordered[POSITIONAL_MAX] = {NULL};
+    if (nargs > shape->count) {
+        PyErr_Format(PyExc_TypeError, "%s() got *args and keyword arguments together",
+                     shape->function);
+        return NULL;
+    }
+    for (Py_ssize_t i = 0; i < nargs; i++)
+        ordered[i] = args[i];
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
+        PyObject *keyword = PyTuple_GET_ITEM(kwnames, i);
+        int at = position_of(shape, keyword);
+        if (at < 0 || ordered[at] != NULL) {
+            PyErr_Format(PyExc_TypeError, "%s() got %s argument '%U'", shape->function,
+                         at < 0 ? "an unexpected keyword" : "multiple values for", keyword);
+            return NULL;
+        }
+        ordered[at] = args[nargs + i];
+    }
+    Py_ssize_t count = shape->count;
+    for (int i = 0; i < shape->count; i++) {
+        if (ordered[i] == NULL && i < shape->required)
+            return arity_error(shape, nargs + PyTuple_GET_SIZE(kwnames));
+        if (ordered[i] == NULL)
+            ordered[i] = empty_text;
+    }
+    if (is_recording())
+        record_call(shape, ordered, count);
+    Py_RETURN_NONE;
+}
+
+static inline __attribute__((always_inline)) PyObject *
+traced_call(const struct shape *shape, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+{
+    if (UNLIKELY(kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0))
+        return call_with_keywords(shape, args, nargs, kwnames);
+    if (UNLIKELY(nargs < shape->required))
+        return arity_error(shape, nargs);
+    if (is_recording())
+        record_call(shape, args, nargs);
+    Py_RETURN_NONE;
+}
+
+#define DEFINE_CALL(name, shape)                                                              \
+    static PyObject *name(PyObject *module, PyObject *const *args, Py_ssize_t nargs,          \
+                          PyObject *kwnames)                                                  \
+    {                                                                                         \
+        (void)module;                                                                         \
+        return traced_call(&(shape), args, nargs, kwnames);                                   \
+    }
+
+DEFINE_CALL(trace_tiny, tiny)
+DEFINE_CALL(trace_with_correlation, correlated)
+DEFINE_CALL(trace_enter, enter)
+DEFINE_CALL(trace_exit, leave)
+DEFINE_CALL(trace_loop, loop)
+DEFINE_CALL(trace_state, state)
+
+#define CALL(name, signature, text)                                                           \
+    {#name, (PyCFunction)(void (*)(void))name, METH_FASTCALL | METH_KEYWORDS,                 \
+     #name signature "\n--\n\n" text}
+
+PyMethodDef call_methods[] = {
+    CALL(trace_tiny, "(actor, action, target, human, *args)",
+         "Records one event.\n\n"
+         "target and human are str.format templates over args when args follow, and\n"
+         "literal text when none do; formatting happens when the trace is read.\n"
+         "args: int, float, str, bytes, bool and None are stored as they are, anything\n"
+         "else as a short summary.  Never raises but for a wrong number of arguments."),
+    CALL(trace_with_correlation, "(actor, action, target, human, correlation_id, *args)",
+         "Like trace_tiny, for an event of the request correlation_id."),
+    CALL(trace_enter, "(actor, function, args='', *values)",
+         "Records that a function was entered; args is a template over values."),
+    CALL(trace_exit, "(actor, function, result='', *values)",
+         "Records that a function was left; result is a template over values."),
+    CALL(trace_loop, "(actor, action, index, total, detail, *args)",
+         "Records one iteration of a loop; detail is a template over args."),
+    CALL(trace_state, "(actor, state_name, transition, human, *args)",
+         "Records that a state changed; transition and human are templates over args."),
+    {NULL, NULL, 0, NULL},
+};
+
+int calls_init(void)
+{
+    empty_text = PyUnicode_InternFromString("");
+    return empty_text == NULL ? -1 : 0;
+}

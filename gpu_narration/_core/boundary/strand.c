@@ -1,0 +1,260 @@
+/* Which span and which correlation are current.
+ *
+ * A strand is a line of execution that spans nest in: a thread, or a task within
+ * one.  Three layers, each as cheap as its place allows:
+ *
+ *   - Plain calls nest in the C stack: scope.parent keeps the span that was
+ *     current and gives it back.  Values only, no pointers, so a greenlet that
+ *     swaps stacks under us costs attribution, never memory.
+ *   - Where an event loop runs, tasks take turns on the thread.  There a span is
+ *     also put into a context variable, which every task copies when it is made
+ *     and asyncio.to_thread carries over.  Setting it costs some 100 ns, so plain
+ *     threads do not.
+ *   - CPython bumps tstate->context_ver whenever a context is entered, left or
+ *     changed.  As long as it stands still nothing has to be looked up: one
+ *     compare an event.
+ *
+ * What the reader believes is kept apart (writer.span, writer.correlation) and
+ * corrected by a GN_SYS_STATE record only when an event is about to be written
+ * under another truth, so a task switch alone writes nothing. */
+#include "boundary.h"
+
+#define CORRELATIONS 64u /* power of two; recently used ids */
+
+static struct {
+    PyObject *value; /* owned */
+    uint32_t id; /* in the string table of the trace */
+    uint32_t generation;
+} correlations[CORRELATIONS];
+
+/* Ids of correlations count down from here: each is defined once and not
+ * interned, since a server makes a new one per request. */
+static uint32_t next_correlation = UINT32_MAX;
+
+static uint32_t correlation_define(PyObject *value)
+{
+    uint8_t values[GN_RECORD_MAX];
+    const uint8_t *end = values + sizeof values;
+    uint32_t id = next_correlation--;
+    uint8_t *p = gn_put_int(values, end, id);
+    p = put_string(p, end, value, GN_TEXT_MAX);
+    if (p == NULL || gn_recording_put(core.recording, GN_STREAM_DEFINITIONS, GN_SYS_STRING, values,
+                                      (size_t)(p - values)) != GN_OK)
+        return 0;
+    return id;
+}
+
+static uint32_t correlation_id(PyObject *value)
+{
+    if (value == NULL || !PyUnicode_Check(value))
+        return 0;
+    uint32_t i = (uint32_t)((uintptr_t)value >> 5) & (CORRELATIONS - 1);
+    if (correlations[i].value != value || correlations[i].generation != core.generation ||
+        correlations[i].id == 0) {
+        Py_XSETREF(correlations[i].value, Py_NewRef(value));
+        correlations[i].generation = core.generation;
+        correlations[i].id = correlation_define(value);
+    }
+    return correlations[i].id;
+}
+
+static PyObject *variable_get(PyObject *variable)
+{
+    PyObject *value = NULL;
+    if (PyContextVar_Get(variable, NULL, &value) != 0)
+        PyErr_Clear(); /* no memory to look: as if it were not set */
+    return value;
+}
+
+static int64_t span_variable_get(void)
+{
+    PyObject *value = variable_get(core.span_variable);
+    if (value == NULL)
+        return 0;
+    int64_t id = PyLong_AsLongLong(value);
+    Py_DECREF(value);
+    if (id == -1 && PyErr_Occurred()) {
+        PyErr_Clear();
+        return 0;
+    }
+    return id;
+}
+
+/* Where to ask whether an event loop runs on this thread.  The modules are
+ * looked up among the loaded ones, never imported. */
+static struct {
+    const char *module, *function;
+    PyObject *callable; /* owned; NULL until the module is loaded */
+} loops[] = {
+    {"asyncio", "_get_running_loop", NULL},
+    {"trio.lowlevel", "in_trio_run", NULL},
+};
+
+static PyObject *loop_question(size_t i)
+{
+    if (loops[i].callable == NULL) {
+        PyObject *name = PyUnicode_InternFromString(loops[i].module);
+        PyObject *module = name == NULL ? NULL : PyImport_GetModule(name);
+        if (module != NULL)
+            loops[i].callable = PyObject_GetAttrString(module, loops[i].function);
+        Py_XDECREF(module);
+        Py_XDECREF(name);
+    }
+    return loops[i].callable;
+}
+
+/* A span is published where somebody may copy the context: under a running
+ * event loop.  Loops run their callbacks through Context.run, so the answer
+ * changes only together with context_ver. */
+static bool loop_is_running(void)
+{
+    bool running = false;
+    for (size_t i = 0; i < sizeof loops / sizeof loops[0] && !running; i++) {
+        PyObject *question = loop_question(i);
+        PyObject *answer = question == NULL ? NULL : PyObject_CallNoArgs(question);
+        running = answer != NULL && answer != Py_None && answer != Py_False;
+        Py_XDECREF(answer);
+    }
+    PyErr_Clear(); /* a half-imported module has no loop yet */
+    return running;
+}
+
+void strand_sync(struct thread_state *thread, PyThreadState *python)
+{
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback); /* the caller may be unwinding */
+    PyObject *correlation = variable_get(core.correlation_variable);
+    thread->correlation = correlation_id(correlation);
+    Py_XDECREF(correlation);
+    int64_t variable = span_variable_get();
+    if (variable != thread->variable) {
+        if (thread->variable == 0)
+            thread->floor = thread->span;
+        thread->span = variable != 0 ? variable : thread->floor;
+        thread->span_site = NULL; /* known to whoever opened it */
+        thread->variable = variable;
+    }
+    thread->publishing = loop_is_running();
+    thread->context_version = python->context_ver;
+    thread->python_thread = python->id;
+    PyErr_Restore(type, value, traceback);
+}
+
+bool strand_write_state(struct thread_state *thread)
+{
+    struct gn_writer *writer = &thread->writer;
+    uint64_t tick = gn_clock_ticks();
+    /* event_prepare left room for this beside the record itself. */
+    uint8_t *p = gn_record_begin(writer, GN_SYS_STATE, tick);
+    p = gn_put_wide(p, writer->end, GN_I64, (uint64_t)thread->span);
+    p = gn_put_ref(p, writer->end, GN_STRREF, thread->correlation);
+    gn_record_commit(writer, p, tick);
+    writer->span = (uint64_t)thread->span;
+    writer->correlation = thread->correlation;
+    return true;
+}
+
+static void variable_set(struct thread_state *thread, int64_t id)
+{
+    PyObject *value = PyLong_FromLongLong(id);
+    PyObject *token = value == NULL ? NULL : PyContextVar_Set(core.span_variable, value);
+    Py_XDECREF(value);
+    if (token == NULL) {
+        PyErr_Clear(); /* no memory: tasks made from here lack this parent */
+        return;
+    }
+    Py_DECREF(token);
+    PyThreadState *python = PyThreadState_Get();
+    if (thread->variable == 0)
+        thread->floor = thread->span;
+    thread->variable = id;
+    thread->context_version = python->context_ver; /* our own change: nothing to look up */
+}
+
+void strand_push(struct thread_state *thread, struct scope *scope)
+{
+    scope->parent = thread->span;
+    scope->outer_site = thread->span_site;
+    scope->published = thread->publishing;
+    if (scope->published) {
+        scope->variable_before = thread->variable;
+        variable_set(thread, scope->id);
+    }
+    thread->span = scope->id;
+    thread->span_site = scope->site;
+    thread->writer.span = (uint64_t)scope->id; /* the reader infers it from the record */
+}
+
+/* Where a span that is no longer open stands for its parent. */
+static int64_t open_ancestor(struct thread_state *thread, int64_t id)
+{
+    for (unsigned i = thread->closed_count; i-- > 0;)
+        if (thread->closed[i].id == id) {
+            id = thread->closed[i].parent;
+            thread->closed[i] = thread->closed[--thread->closed_count];
+            i = thread->closed_count;
+        }
+    return id;
+}
+
+static void note_closed(struct thread_state *thread, const struct scope *scope)
+{
+    unsigned room = sizeof thread->closed / sizeof thread->closed[0];
+    if (thread->closed_count == room) { /* forget the oldest */
+        memmove(&thread->closed[0], &thread->closed[1], (room - 1) * sizeof thread->closed[0]);
+        thread->closed_count--;
+    }
+    thread->closed[thread->closed_count].id = scope->id;
+    thread->closed[thread->closed_count].parent = scope->parent;
+    thread->closed_count++;
+}
+
+/* Any order: generators and ExitStacks may end spans that are not innermost. */
+void strand_pop(struct thread_state *thread, const struct scope *scope)
+{
+    if (scope->published && thread->variable == scope->id) {
+        variable_set(thread, scope->variable_before);
+        thread->variable = scope->variable_before;
+    }
+    if (thread->span == scope->id) {
+        thread->span =
+            thread->closed_count == 0 ? scope->parent : open_ancestor(thread, scope->parent);
+        thread->span_site = thread->span == scope->parent ? scope->outer_site : NULL;
+    } else {
+        note_closed(thread, scope);
+    }
+}
+
+void strand_save(const struct thread_state *thread, struct strand_mark *mark)
+{
+    mark->span = thread->span;
+    mark->site = thread->span_site;
+    mark->variable = thread->variable;
+}
+
+void strand_enter(struct thread_state *thread, const struct scope *scope)
+{
+    if (scope->published)
+        variable_set(thread, scope->id);
+    thread->span = scope->id;
+    thread->span_site = scope->site;
+}
+
+void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published)
+{
+    if (published && thread->variable != mark->variable)
+        variable_set(thread, mark->variable);
+    thread->span = mark->span;
+    thread->span_site = mark->site;
+}
+
+int strand_init(PyObject *module)
+{
+    core.span_variable = PyContextVar_New("gpu_narration_span", NULL);
+    core.correlation_variable = PyContextVar_New("gpu_narration_correlation_id", NULL);
+    if (core.span_variable == NULL || core.correlation_variable == NULL)
+        return -1;
+    if (PyModule_AddObjectRef(module, "span_variable", core.span_variable) < 0)
+        return -1;
+    return PyModule_AddObjectRef(module, "correlation_variable", core.correlation_variable);
+}

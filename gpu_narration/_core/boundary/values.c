@@ -1,0 +1,175 @@
+/* Python values as record bytes.
+ *
+ * While a record is open only plain values are written (value_is_plain): they
+ * need no Python code.  Anything else is first turned into a plain summary: its
+ * type and, for the kinds known to _summary.py, a few facts.  No __repr__,
+ * __str__ or property of the program's own classes is ever called. */
+#include "boundary.h"
+
+#define TYPE_RULES 4096 /* types remembered at most */
+#define BIGINT_BITS 600 /* an int up to this size is written out in decimal */
+
+static PyObject *type_rules; /* dict: type -> what _summary.py said of it */
+
+uint8_t *put_string(uint8_t *p, const uint8_t *end, PyObject *text, size_t keep)
+{
+    if (p == NULL)
+        return NULL;
+    size_t length = (size_t)PyUnicode_GET_LENGTH(text);
+    if (PyUnicode_IS_ASCII(text))
+        return gn_put_utf8(p, end, (const char *)PyUnicode_1BYTE_DATA(text), length, keep);
+    return gn_put_text(p, end, PyUnicode_DATA(text), (unsigned)PyUnicode_KIND(text), length, keep);
+}
+
+static uint8_t *put_object(uint8_t *p, const uint8_t *end, PyObject *summary)
+{
+    uint8_t text[2 + 255 + 16];
+    /* Through UTF-8 once more: a summary may carry any characters. */
+    uint8_t *after = put_string(text, text + sizeof text, summary, 240);
+    if (after == NULL)
+        return NULL;
+    size_t head = text[0] == GN_STR8 ? 2 : text[0] == GN_STR16 ? 3 : 11;
+    return gn_put_short(p, end, GN_OBJECT, text + head, (size_t)(after - text) - head);
+}
+
+static uint8_t *put_big(uint8_t *p, const uint8_t *end, PyObject *value)
+{
+    unsigned long long wide = PyLong_AsUnsignedLongLong(value);
+    if (!PyErr_Occurred())
+        return gn_put_wide(p, end, GN_U64, wide);
+    PyErr_Clear();
+    char text[64];
+    PyObject *bits = PyObject_CallMethod(value, "bit_length", NULL);
+    long count = bits == NULL ? LONG_MAX : PyLong_AsLong(bits);
+    Py_XDECREF(bits);
+    PyObject *digits = count > 0 && count <= BIGINT_BITS ? PyObject_Str(value) : NULL;
+    if (digits != NULL) {
+        p = gn_put_short(p, end, GN_BIGINT, PyUnicode_1BYTE_DATA(digits),
+                         (size_t)PyUnicode_GET_LENGTH(digits));
+        Py_DECREF(digits);
+        return p;
+    }
+    PyErr_Clear();
+    int length = PyOS_snprintf(text, sizeof text, "<int, %ld bits>", count);
+    return gn_put_short(p, end, GN_OBJECT, text, (size_t)length);
+}
+
+uint8_t *put_value_slow(uint8_t *p, const uint8_t *end, PyObject *value, bool object)
+{
+    if (value == Py_None)
+        return gn_put_tag(p, end, GN_NONE);
+    if (value == Py_True)
+        return gn_put_tag(p, end, GN_TRUE);
+    if (value == Py_False)
+        return gn_put_tag(p, end, GN_FALSE);
+    if (PyFloat_CheckExact(value))
+        return gn_put_double(p, end, PyFloat_AS_DOUBLE(value));
+    if (PyUnicode_Check(value))
+        return object ? put_object(p, end, value) : put_string(p, end, value, GN_TEXT_MAX);
+    if (PyBytes_CheckExact(value))
+        return gn_put_bytes(p, end, PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value));
+    if (PyLong_CheckExact(value)) {
+        int64_t number;
+        return int_fits(value, &number) ? gn_put_int(p, end, number) : put_big(p, end, value);
+    }
+    return gn_put_tag(p, end, GN_ABSENT);
+}
+
+uint8_t *put_cut(uint8_t *p, Py_ssize_t left)
+{
+    uint16_t count = left < UINT16_MAX ? (uint16_t)left : UINT16_MAX;
+    *p = GN_CUT;
+    memcpy(p + 1, &count, 2);
+    return p + 3;
+}
+
+/* ---- summaries ---- */
+
+static PyObject *type_rule(PyObject *value)
+{
+    PyObject *type = (PyObject *)Py_TYPE(value);
+    PyObject *rule = PyDict_GetItemWithError(type_rules, type);
+    if (rule != NULL || core.hooks.summarise == NULL)
+        return Py_XNewRef(rule);
+    rule = PyObject_CallOneArg(core.hooks.summarise, type);
+    if (rule != NULL && PyDict_GET_SIZE(type_rules) < TYPE_RULES)
+        (void)PyDict_SetItem(type_rules, type, rule);
+    return rule;
+}
+
+static PyObject *container_summary(PyObject *value)
+{
+    if (PyList_CheckExact(value))
+        return PyUnicode_FromFormat("list[%zd]", PyList_GET_SIZE(value));
+    if (PyTuple_CheckExact(value))
+        return PyUnicode_FromFormat("tuple[%zd]", PyTuple_GET_SIZE(value));
+    if (PyDict_CheckExact(value))
+        return PyUnicode_FromFormat("dict[%zd]", PyDict_GET_SIZE(value));
+    if (PyAnySet_CheckExact(value))
+        return PyUnicode_FromFormat("set[%zd]", PySet_GET_SIZE(value));
+    return NULL;
+}
+
+static PyObject *ruled_summary(PyObject *value)
+{
+    PyObject *rule = type_rule(value);
+    if (rule == NULL || rule == Py_None || PyUnicode_CheckExact(rule))
+        return rule;
+    PyObject *summary = PyObject_CallOneArg(rule, value);
+    Py_DECREF(rule);
+    return summary;
+}
+
+PyObject *summarise(PyObject *value, bool *object)
+{
+    *object = false;
+    if (value_is_plain(value))
+        return Py_NewRef(value);
+    PyObject *summary = container_summary(value);
+    if (summary == NULL)
+        summary = ruled_summary(value);
+    if (PyErr_Occurred())
+        internal_error("summary of a value");
+    if (summary == NULL || summary == Py_None || !value_is_plain(summary)) {
+        Py_XSETREF(summary, PyUnicode_FromFormat("<%.200s>", Py_TYPE(value)->tp_name));
+        if (summary == NULL) {
+            PyErr_Clear();
+            return Py_NewRef(Py_None);
+        }
+    }
+    *object = PyUnicode_CheckExact(summary) && !PyUnicode_Check(value);
+    return summary;
+}
+
+bool summaries_make(struct summaries *summaries, const struct values *values)
+{
+    PyObject **owned = PyMem_Malloc((size_t)values->count * sizeof *owned);
+    if (owned == NULL) {
+        core.suppressed++;
+        return false;
+    }
+    summaries->plain.objects = 0;
+    for (Py_ssize_t i = 0; i < values->count; i++) {
+        bool object;
+        owned[i] = summarise(values->items[i], &object);
+        if (object && i < 64)
+            summaries->plain.objects |= 1ull << i;
+    }
+    summaries->owned = owned;
+    summaries->plain.items = owned;
+    return true;
+}
+
+void summaries_release(struct summaries *summaries)
+{
+    for (Py_ssize_t i = 0; i < summaries->plain.count; i++)
+        Py_DECREF(summaries->owned[i]);
+    PyMem_Free(summaries->owned);
+    summaries->owned = NULL;
+}
+
+int values_init(void)
+{
+    type_rules = PyDict_New();
+    return type_rules == NULL ? -1 : 0;
+}
