@@ -1,0 +1,35 @@
+"""What makes a directory a trace, and whether a process still writes to it."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+from pathlib import Path
+
+SUFFIX = ".gnt"
+MARKER = "trace.json"
+MARKER_FORMAT = "gpu_narration trace"
+FORMAT_VERSION = 1
+
+
+def read_marker(directory: Path) -> dict[str, object] | None:
+    """The marker of a trace directory; None if it is none."""
+    try:
+        marker = json.loads((directory / MARKER).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    if not isinstance(marker, dict) or marker.get("format") != MARKER_FORMAT:
+        return None
+    return marker
+
+
+def is_live(ring: Path) -> bool:
+    """Whether the process that writes this ring file still runs; it holds a lock on it."""
+    try:
+        with ring.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

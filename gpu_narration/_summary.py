@@ -1,0 +1,125 @@
+"""How values that are no plain scalars are shown: their type and a few facts.
+
+A rule is chosen once per type.  Rules touch only attributes of types known by
+name; they never read contents, never wait for a device, and never call a
+``__repr__`` or ``__str__`` of the program's own.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+#: What a rule is: fixed text, a function of the value, or None for the type's name.
+Rule = str | Callable[[Any], object] | None
+
+_BY_NAME: dict[tuple[str, str], Callable[[Any], object]] = {}
+
+
+def summary_rule(value_type: type) -> Rule:
+    """The rule for values of a type."""
+    for base in value_type.__mro__:
+        rule = _BY_NAME.get((base.__module__.partition(".")[0], base.__name__))
+        if rule is not None:
+            return rule
+    for plain, convert in _PLAIN_SUBTYPES:
+        if issubclass(value_type, plain):
+            return convert
+    return _ctypes_rule(value_type)
+
+
+_PLAIN_SUBTYPES: tuple[tuple[type, Callable[[Any], object]], ...] = (
+    (int, int.__int__),
+    (float, float.__float__),
+    (str, str.__str__),
+    (bytes, bytes.__bytes__),
+    (bytearray, lambda value: f"bytearray[{len(value)}]"),
+    (memoryview, lambda value: f"memoryview[{value.nbytes}]"),
+    (range, lambda value: f"range({value.start}, {value.stop}, {value.step})"),
+    (list, lambda value: f"list[{list.__len__(value)}]"),
+    (tuple, lambda value: f"{type(value).__name__}[{tuple.__len__(value)}]"),
+    (dict, lambda value: f"{type(value).__name__}[{dict.__len__(value)}]"),
+)
+
+
+def _known(module: str, name: str) -> Callable[[Callable[[Any], object]], Callable[[Any], object]]:
+    def register(rule: Callable[[Any], object]) -> Callable[[Any], object]:
+        _BY_NAME[module, name] = rule
+        return rule
+
+    return register
+
+
+@_known("numpy", "ndarray")
+@_known("cupy", "ndarray")
+@_known("numba", "DeviceNDArray")
+def _array(value: Any) -> str:
+    shape = ",".join(str(size) for size in value.shape)
+    device = getattr(getattr(value, "device", None), "id", None)
+    where = "" if device is None else f" gpu{device}"
+    return f"{value.dtype}[{shape}]{where}"
+
+
+@_known("torch", "Tensor")
+def _tensor(value: Any) -> str:
+    shape = ",".join(str(int(size)) for size in value.shape)
+    dtype = str(value.dtype).removeprefix("torch.")
+    return f"{dtype}[{shape}] {value.device.type}{value.device.index or ''}"
+
+
+@_known("numpy", "generic")
+def _numpy_scalar(value: Any) -> object:
+    plain = value.item()
+    return plain if isinstance(plain, (int, float, bool, str, bytes)) else f"<{type(value).__name__}>"
+
+
+@_known("enum", "Enum")
+def _enum(value: Any) -> str:
+    return f"{type(value).__name__}.{value._name_}"
+
+
+@_known("pathlib", "PurePath")
+@_known("uuid", "UUID")
+@_known("decimal", "Decimal")
+@_known("fractions", "Fraction")
+def _printed(value: Any) -> str:
+    # The library's own __str__, even where a subclass has another.
+    for base in type(value).__mro__:
+        if base.__module__.partition(".")[0] in ("pathlib", "uuid", "decimal", "_decimal", "fractions"):
+            return str(base.__str__(value))
+    return f"<{type(value).__name__}>"
+
+
+@_known("_decimal", "Decimal")
+def _decimal(value: Any) -> str:
+    return _printed(value)
+
+
+@_known("datetime", "datetime")
+@_known("datetime", "date")
+@_known("datetime", "time")
+def _moment(value: Any) -> str:
+    base = next(base for base in type(value).__mro__ if base.__module__ == "datetime")
+    return str(base.isoformat(value))  # type: ignore[attr-defined]
+
+
+def _ctypes_rule(value_type: type) -> Rule:
+    ctypes = sys.modules.get("ctypes")
+    if ctypes is None:
+        return None
+    if issubclass(value_type, (ctypes.Structure, ctypes.Union)):
+        return f"<{value_type.__name__}, {ctypes.sizeof(value_type)} bytes>"
+    if issubclass(value_type, ctypes.Array):
+        element = value_type._type_.__name__
+        return f"{element}[{value_type._length_}]"
+    if issubclass(value_type, ctypes._SimpleCData):
+        read = ctypes._SimpleCData.value.__get__  # the C getter, not a subclass's
+        return lambda value: _scalar(read(value), value_type)
+    return None
+
+
+def _scalar(value: object, value_type: type) -> object:
+    if value is None or isinstance(value, (int, float, bytes, str)):
+        return value
+    return f"<{value_type.__name__}>"

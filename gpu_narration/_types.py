@@ -1,0 +1,55 @@
+"""Words that the recording half and the reading half share."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+
+class Level(IntEnum):
+    """How much an event matters; the numbers are part of the trace format.
+
+    ``MUTE`` is for narrations that are never shown; as a filter threshold use
+    :data:`OFF`.
+    """
+
+    MUTE = 0
+    TRACE = 1
+    DEBUG = 2
+    INFO = 3
+    WARN = 4
+    ERROR = 5
+    FATAL = 6
+
+
+#: A filter threshold that lets nothing through.
+OFF = 7
+
+
+class Kind(IntEnum):
+    """What an event is; the numbers are part of the trace format."""
+
+    TINY = 1
+    CORRELATED = 2
+    ENTER = 3
+    EXIT = 4
+    LOOP = 5
+    STATE = 6
+    SPAN = 7
+    FUNCTION = 8
+    FOREIGN = 9
+    NARRATION = 10
+    LAUNCH = 11
+    VRAM = 12
+
+
+#: Kinds that last: a first record, and an exit record that ends it.
+SPAN_KINDS = frozenset({Kind.SPAN, Kind.FUNCTION, Kind.FOREIGN})
+
+
+class Outcome(IntEnum):
+    """How a span ended."""
+
+    OK = 0
+    ERROR = 1
+    CANCELLED = 2
+    CLOSED = 3

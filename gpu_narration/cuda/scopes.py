@@ -1,0 +1,84 @@
+"""What spans with ``gpu=True`` or ``vram=True`` do at their edges."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import dataclass
+
+from gpu_narration.cuda.backend import CudaError, MemoryInfo
+from gpu_narration.cuda.nvml import NvmlUnavailable
+from gpu_narration.cuda.session import GPU, VRAM, Session
+from gpu_narration.cuda.timing import Interval
+from gpu_narration.cuda.vram import Read, Sampler
+
+
+@dataclass(slots=True)
+class Token:
+    """What an open span keeps until its end."""
+
+    interval: Interval | None
+    device: int
+    before: MemoryInfo | None
+    wants_vram: bool
+
+
+class ScopeHook:
+    """The core calls ``enter`` and ``exit``; an exception here is contained there.
+
+    ``sampled`` and ``sampler`` are set by the recorder once NVML can be read.
+    """
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self.sampled: Read | None = None
+        self.no_memory = "no source of device memory"
+        self.sampler: Sampler | None = None
+
+    def enter(self, event_id: int, flags: int, stream: object) -> Token:
+        interval = self._session.open_interval(event_id, stream) if flags & GPU else None
+        device = interval.stream.device if interval is not None else 0
+        wants_vram = bool(flags & VRAM)
+        before = self._memory(event_id, device) if wants_vram else None
+        return Token(interval, device, before, wants_vram)
+
+    def exit(self, token: Token, event_id: int) -> None:
+        # The event first: what is read afterwards must not count as GPU time.
+        if token.interval is not None:
+            self._session.close_interval(token.interval)
+        if not token.wants_vram or token.before is None:
+            return
+        after = self._memory(event_id, token.device)
+        if after is None:
+            return
+        fields: dict[str, object] = {
+            "vram_before_bytes": token.before.used_bytes,
+            "vram_after_bytes": after.used_bytes,
+            "vram_delta_bytes": after.used_bytes - token.before.used_bytes,
+            "vram_source": after.source,
+            "vram_device": token.device,
+        }
+        backend = self._session.backend
+        if backend is not None and backend.simulated:
+            fields["simulated"] = True
+        self._session.annotate(event_id, fields)
+
+    def _memory(self, event_id: int, device: int) -> MemoryInfo | None:
+        try:
+            info = self._read(device)
+        except (CudaError, NvmlUnavailable) as error:
+            fields: dict[str, object] = {"vram_delta_bytes": None, "vram_reason": str(error)}
+            self._session.annotate(event_id, fields)
+            return None
+        if self.sampler is not None:
+            self.sampler.observe(device, info)
+        return info
+
+    def _read(self, device: int) -> MemoryInfo:
+        """From the driver, exactly, where the program has a backend; else from NVML."""
+        if self._session.simulated or self._session.chosen or "cupy" in sys.modules:
+            backend = self._session.backend
+            if backend is not None:
+                return backend.memory_info(device)
+        if self.sampled is None:
+            raise NvmlUnavailable(self.no_memory)
+        return self.sampled(device)

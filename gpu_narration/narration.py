@@ -1,0 +1,45 @@
+"""Full events for people: ``narrate()`` with levels, fields and three voices.
+
+A narration costs more than a ``trace_*`` call and says more: beside the human
+sentence it can carry a cute and a story one, and any number of named fields.
+"""
+
+from __future__ import annotations
+
+import sys
+
+from gpu_narration._core import emit
+from gpu_narration._types import Kind, Level
+
+
+def narrate(
+    actor: str,
+    action: str,
+    target: str = "",
+    human: str = "",
+    *,
+    level: Level = Level.INFO,
+    cute: str | None = None,
+    story: str | None = None,
+    **fields: object,
+) -> int | None:
+    """Records a narration: who did what to whom, in a sentence for people.
+
+    ``cute`` and ``story`` are the same event in other voices; a reader that wants
+    a voice the event lacks shows ``human``.  ``fields`` are stored as they are
+    where they are plain values (str, int, float, bool, bytes, None), else as a
+    short summary.  None of the texts is a template.
+
+    Returns the event id, or None if the event was not recorded.  Raises
+    TypeError if one of the four texts is not a str.
+    """
+    for name, text in (("cute", cute), ("story", story)):
+        if text is not None:
+            fields[name] = text
+    # Level.MUTE is never shown, so it need not be recorded.
+    if level <= Level.MUTE:
+        return None
+    module = sys._getframe(1).f_globals.get("__name__", "")
+    return emit(
+        Kind.NARRATION, level, module, actor, action, target, human, fields if fields else None
+    )

@@ -1,0 +1,49 @@
+"""Which parameters are not to be shown.
+
+Decided once, by name, when a function is decorated.  ``token`` and ``key`` are
+everyday words here (token ids, text pieces, KV-cache keys), so parameters named
+like that are masked only where the value itself looks like a credential.
+"""
+
+from __future__ import annotations
+
+import re
+from enum import IntEnum
+
+
+class Rule(IntEnum):
+    """What to do with a parameter; the numbers are ``enum parameter_rule`` in the core."""
+
+    PLAIN = 0
+    MASKED = 1
+    CHECKED = 2
+
+
+_SECRET_WORDS = {
+    "password", "passwd", "pwd", "passphrase", "secret", "secrets", "credential", "credentials",
+    "authorization", "apikey", "bearer", "cookie", "cookies", "jwt",
+}  # fmt: skip
+_SECRET_PAIRS = {
+    ("api", "key"), ("access", "key"), ("private", "key"), ("secret", "key"), ("signing", "key"),
+    ("encryption", "key"), ("account", "key"), ("ssh", "key"), ("auth", "key"),
+    ("access", "token"), ("auth", "token"), ("bearer", "token"), ("refresh", "token"),
+    ("session", "token"), ("id", "token"), ("hf", "token"), ("csrf", "token"), ("oauth", "token"),
+}  # fmt: skip
+_CHECKED_WORDS = {"token", "tokens", "key", "keys", "auth"}
+_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+
+
+def parameter_rule(name: str) -> Rule:
+    """The rule for a parameter called ``name``.
+
+    >>> parameter_rule("api_key"), parameter_rule("dbPassword"), parameter_rule("next_token")
+    (<Rule.MASKED: 1>, <Rule.MASKED: 1>, <Rule.CHECKED: 2>)
+    """
+    words = [word.lower() for word in _WORD.findall(name)]
+    if any(word in _SECRET_WORDS for word in words):
+        return Rule.MASKED
+    if any(pair in _SECRET_PAIRS for pair in zip(words, words[1:], strict=False)):
+        return Rule.MASKED
+    if any(word in _CHECKED_WORDS for word in words):
+        return Rule.CHECKED
+    return Rule.PLAIN

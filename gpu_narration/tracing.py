@@ -1,0 +1,201 @@
+"""The light calls: ``trace_*``, ``span`` and the decorator ``trace_fn``.
+
+``trace_*`` and ``span`` come from the core as they are.  ``trace_fn`` looks at a
+function once, here, and hands everything it found to the core.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+import os
+import sys
+import weakref
+from collections.abc import Callable
+from pathlib import PurePath
+from types import CodeType, FunctionType
+from typing import Any, TypeVar, overload
+
+from gpu_narration._core import (
+    Span,
+    TracedFunction,
+    span,
+    trace_enter,
+    trace_exit,
+    trace_loop,
+    trace_state,
+    trace_tiny,
+    trace_with_correlation,
+)
+from gpu_narration.redaction import Rule, parameter_rule
+
+__all__ = [
+    "Span",
+    "span",
+    "trace_enter",
+    "trace_exit",
+    "trace_fn",
+    "trace_loop",
+    "trace_state",
+    "trace_tiny",
+    "trace_with_correlation",
+]
+
+STRIP_VARIABLE = "GPU_NARRATION_STRIP"
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+#: enum scope_flags in the core.
+_GPU, _VRAM = 1, 2
+#: A bit beside the rule of a parameter that no positional argument reaches.
+_KEYWORD_ONLY = 4
+#: enum function_form in the core.
+_PLAIN, _COROUTINE, _GENERATOR, _ASYNC_GENERATOR = range(4)
+
+# A function that is decorated again and again (a closure) is one call site.
+_sites: weakref.WeakKeyDictionary[CodeType, dict[object, TracedFunction]] = (
+    weakref.WeakKeyDictionary()
+)
+
+
+@overload
+def trace_fn(function: F, /) -> F: ...
+@overload
+def trace_fn(
+    *, actor: str | None = None, gpu: bool = False, vram: bool = False
+) -> Callable[[F], F]: ...
+def trace_fn(
+    function: F | None = None,
+    /,
+    *,
+    actor: str | None = None,
+    gpu: bool = False,
+    vram: bool = False,
+) -> F | Callable[[F], F]:
+    """Makes every call of a function a span: its arguments, its result or error, its time.
+
+    Works on functions, methods, ``staticmethod`` and ``classmethod`` objects,
+    coroutine functions, generators and async generators.  The span ends exactly
+    once, whether by return, exception, cancellation or ``close()``.
+
+    ``actor`` defaults to the first package of the module path; ``gpu`` and
+    ``vram`` are as for :func:`span`.  Parameters whose names look secret are
+    masked, which is decided here and costs nothing per call.
+
+    Under ``GPU_NARRATION_STRIP=1`` the very same function object comes back.
+
+    Raises TypeError for what is no function.
+    """
+    if function is None:
+        return functools.partial(_decorate, actor=actor, flags=gpu * _GPU | vram * _VRAM)
+    return _decorate(function, actor=actor, flags=gpu * _GPU | vram * _VRAM)
+
+
+def _decorate(function: Any, *, actor: str | None, flags: int) -> Any:
+    if os.environ.get(STRIP_VARIABLE) == "1":
+        return function
+    if isinstance(function, (staticmethod, classmethod)):
+        traced = _decorate(function.__func__, actor=actor, flags=flags)
+        return type(function)(traced)
+    if isinstance(function, TracedFunction):
+        return function
+    if not callable(function) or isinstance(function, type):
+        what = f"class {function.__name__}" if isinstance(function, type) else repr(function)
+        raise TypeError(
+            f"trace_fn decorates functions and methods, not {what}; "
+            "put it below @property and above nothing else, or on the methods of a class"
+        )
+    if not hasattr(function, "__name__"):
+        raise TypeError(
+            "trace_fn needs a function with a __name__; wrap a partial or a callable object in a def"
+        )
+    return _traced(function, actor, flags)
+
+
+def _traced(function: Any, actor: str | None, flags: int) -> TracedFunction:
+    code = function.__code__ if isinstance(function, FunctionType) else None
+    known = {} if code is None else _sites.setdefault(code, {})
+    module = getattr(function, "__module__", None) or ""
+    key = (module, function.__qualname__, actor)
+    parameters, defaults, skip = _parameters(function)
+    traced = TracedFunction(
+        function,
+        module,
+        actor or actor_of(module),
+        function.__name__,
+        parameters,
+        defaults,
+        form=_form(function),
+        skip=skip,
+        flags=flags,
+        mask_result=parameter_rule(function.__name__) is Rule.MASKED,
+        like=known.get(key),
+    )
+    functools.update_wrapper(traced, function)
+    known.setdefault(key, _witness(traced, known))
+    return traced
+
+
+def _witness(traced: TracedFunction, known: dict[object, TracedFunction]) -> TracedFunction:
+    """Something that keeps the site findable without keeping the function alive."""
+    return TracedFunction(_no_function, "", "", "", (), (), like=traced)
+
+
+def _no_function() -> None:
+    """Stands in for a function that may be gone."""
+
+
+def _form(function: Any) -> int:
+    if inspect.isasyncgenfunction(function):
+        return _ASYNC_GENERATOR
+    if inspect.iscoroutinefunction(function):
+        return _COROUTINE
+    if inspect.isgeneratorfunction(function):
+        return _GENERATOR
+    return _PLAIN
+
+
+def _parameters(function: Any) -> tuple[tuple[tuple[str, int], ...], tuple[object, ...], int]:
+    """Names with their rules, defaults that may be shown, and how many leading ones to skip."""
+    try:
+        signature = inspect.signature(function, follow_wrapped=False)
+    except (TypeError, ValueError):
+        return (), (), 0  # a C function without a signature: positions only
+    named = [
+        parameter
+        for parameter in signature.parameters.values()
+        if parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    positional = [parameter for parameter in named if parameter.kind != parameter.KEYWORD_ONLY]
+    skip = 1 if positional and positional[0].name in ("self", "cls", "mcs") else 0
+    shown = named[skip:]
+    rules = tuple(
+        (parameter.name, parameter_rule(parameter.name) | _keyword_only(parameter))
+        for parameter in shown
+    )
+    defaults = tuple(
+        _Undisclosed
+        if parameter.default is parameter.empty or rule & ~_KEYWORD_ONLY != Rule.PLAIN
+        else parameter.default
+        for parameter, (_, rule) in zip(shown, rules, strict=True)
+    )
+    return rules, defaults, skip
+
+
+def _keyword_only(parameter: inspect.Parameter) -> int:
+    return _KEYWORD_ONLY if parameter.kind == parameter.KEYWORD_ONLY else 0
+
+
+class _Undisclosed:
+    """Not a plain value, so the core records that there is no default to show."""
+
+
+def actor_of(module: str) -> str:
+    """The actor that a module speaks as: its first package; for a script, its file's name."""
+    if module != "__main__":
+        return module.partition(".")[0] or "python"
+    main = sys.modules.get("__main__")
+    spec = getattr(main, "__spec__", None)
+    if spec is not None and spec.name != "__main__":
+        return str(spec.name).removesuffix(".__main__").partition(".")[0]
+    return PurePath(getattr(main, "__file__", None) or "main").stem
