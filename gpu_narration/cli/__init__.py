@@ -1,0 +1,1 @@
+"""The command ``gpu-narration``; one file a verb."""

@@ -1,0 +1,82 @@
+"""The command's entry: the group of verbs, and how the process ends."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from gpu_narration._version import __version__
+
+
+class LazyGroup(click.Group):
+    """Imports a verb's file when the verb is used: ``run`` must not pay for the others."""
+
+    verbs = {
+        "demo": "Runs a small model and some kernels, traced, and shows what happened.",
+        "doctor": "Says what was found on this machine, and what to do about what is missing.",
+        "run": "Runs a Python program and records it.",
+        "show": "Prints a trace as text.",
+    }
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return sorted(self.verbs)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in self.verbs:
+            return None
+        from importlib import import_module
+
+        command = getattr(import_module(f"gpu_narration.cli.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(self.verbs.items()))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+    epilog="""\b
+Examples:
+  gpu-narration demo
+  gpu-narration run -o app.gnt app.py --steps 10
+  gpu-narration show app.gnt | less
+  gpu-narration doctor
+
+Shell completion, for bash (zsh and fish alike):
+  eval "$(_GPU_NARRATION_COMPLETE=bash_source gpu-narration)"
+""",
+)
+@click.version_option(__version__, prog_name="gpu-narration")
+def cli() -> None:
+    """Traces programs that make a GPU work."""
+
+
+def main() -> int:
+    """Runs the command; its exit status.
+
+    ``run`` leaves a program to run behind: that happens here, outside of click,
+    so that the program's exceptions, signals and exit status are its own.
+    """
+    sys.argv[0] = "gpu-narration"
+    outcome = _parse()
+    if callable(outcome):
+        outcome()
+        return 0
+    return int(outcome or 0)
+
+
+def _parse() -> object:
+    try:
+        return cli(standalone_mode=False)
+    except click.exceptions.Exit as end:
+        return end.exit_code
+    except click.Abort:
+        click.echo("Aborted.", err=True)
+        return 130
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code

@@ -1,0 +1,64 @@
+"""``gpu-narration show``: a trace as text, one event a line."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import click
+
+from gpu_narration.cli.options import color_option, report_errors, wants_color
+from gpu_narration.views.sentences import VOICES
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  gpu-narration show demo.gnt | head -50
+  gpu-narration show demo.gnt --time --ids
+  gpu-narration show demo.gnt --actor llama --level info
+  gpu-narration show running.gnt --follow
+  gpu-narration show demo.gnt --json | jq .actor"""
+)
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--follow", "-f", is_flag=True, help="Go on while the trace grows; end with it.")
+@click.option("--voice", type=click.Choice(VOICES), default="human", envvar="GPU_NARRATION_VOICE",
+              show_default=True, help="Whose words to show.")  # fmt: skip
+@click.option("--level", type=click.Choice(["trace", "debug", "info", "warn", "error", "fatal"]),
+              default="trace", show_default=True, help="Lowest level to show.")  # fmt: skip
+@click.option("--actor", multiple=True, help="Only this actor; may be given again.")
+@click.option("--correlation", help="Only events of this correlation id.")
+@click.option("--time", "show_time", is_flag=True, help="Begin lines with the time since the start in seconds.")
+@click.option("--ids", "show_ids", is_flag=True, help="Begin lines with process, thread and event id.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@color_option
+@report_errors
+def show(
+    trace: Path,
+    follow: bool,
+    voice: str,
+    level: str,
+    actor: tuple[str, ...],
+    correlation: str | None,
+    show_time: bool,
+    show_ids: bool,
+    as_json: bool,
+    color: str,
+) -> None:
+    """Prints the events of TRACE in the order of time.
+
+    What was lost or is damaged is shown as WARN lines at the end.  Exit status:
+    0, or 3 if the trace is damaged.
+    """
+    from gpu_narration._types import Level
+    from gpu_narration.views.printer import Printer, Selection
+
+    selection = Selection(Level[level.upper()], frozenset(actor), correlation)
+    printer = Printer(
+        sys.stdout, voice=voice, color=wants_color(color, sys.stdout), show_time=show_time, show_ids=show_ids,
+        as_json=as_json, selection=selection,
+    )  # fmt: skip
+    damaged = printer.follow(trace) if follow else printer.show(trace)
+    if damaged:
+        sys.exit(3)

@@ -1,0 +1,1 @@
+"""Joins over traces: spans, GPU time, memory.  Pure functions over events."""

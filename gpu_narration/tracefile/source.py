@@ -1,0 +1,214 @@
+"""The files of a trace: finding the fragments in segments and in what is left of a ring."""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+from gpu_narration.tracefile import format as fmt
+from gpu_narration.tracefile.clock import ClockPoint, parse_clock_point
+from gpu_narration.tracefile.decoder import Fragment
+from gpu_narration.tracefile.events import Notice, Trouble
+
+_CHUNK_MAGIC_BYTES = struct.pack("<I", fmt.CHUNK_MAGIC)
+_MAX_CHUNK = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Span:
+    """Where a fragment lies: its header's facts and its place in a file."""
+
+    buffer: mmap.mmap | bytes
+    position: int
+    thread: int
+    serial: int
+    first_seq: int
+    base_tick: int
+    span: int
+    correlation: int
+    dropped: int
+    offset: int
+    end: int
+
+    def __len__(self) -> int:
+        return self.end - self.offset
+
+    def load(self) -> Fragment:
+        return Fragment(
+            self.thread, self.serial, self.first_seq, self.base_tick, self.span, self.correlation,
+            self.dropped, self.offset, bytes(self.buffer[self.position : self.position + len(self)]),
+        )  # fmt: skip
+
+
+def parse_chunk_header(buffer: mmap.mmap | bytes, position: int) -> Span | None:
+    """The fragment whose header is at a position, or None if there is no header."""
+    magic, thread, serial, first_seq, base_tick, span, correlation, dropped, end, offset = (
+        fmt.CHUNK_HEADER.unpack_from(buffer, position)
+    )
+    if magic != fmt.CHUNK_MAGIC or offset > end or end > _MAX_CHUNK:
+        return None
+    return Span(
+        buffer, position + fmt.CHUNK_HEADER.size, thread, serial, first_seq, base_tick, span,
+        correlation, dropped, offset, end,
+    )  # fmt: skip
+
+
+class SegmentFile:
+    """A segment: fragments and clock points, one after the other."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.spans: list[Span] = []
+        self.clock_points: list[ClockPoint] = []
+        self.notices: list[Notice] = []
+        buffer = _map(path)
+        if len(buffer) < fmt.FILE_HEADER.size:
+            if buffer:
+                self._torn(len(buffer))
+            return
+        magic, version, *_ = fmt.FILE_HEADER.unpack_from(buffer, 0)
+        if magic != fmt.SEGMENT_MAGIC:
+            self.notices.append(
+                Notice(Trouble.DAMAGED, f"{path.name} is no segment of a trace", len(buffer))
+            )
+            return
+        if version > fmt.VERSION:
+            self.notices.append(newer_format(path, version))
+            return
+        self._scan(buffer)
+
+    def _scan(self, buffer: mmap.mmap | bytes) -> None:
+        position, total = fmt.FILE_HEADER.size, len(buffer)
+        while position < total:
+            size = self._take(buffer, position, total)
+            if size is None:
+                position = self._resume(buffer, position, total)
+            else:
+                position += size
+
+    def _take(self, buffer: mmap.mmap | bytes, position: int, total: int) -> int | None:
+        """Notes the block at a position; its size, or None if it is not whole."""
+        left = total - position
+        if left >= fmt.CLOCK_POINT.size:
+            point = parse_clock_point(buffer, position)  # type: ignore[arg-type]
+            if point is not None:
+                self.clock_points.append(point)
+                return fmt.CLOCK_POINT.size
+        if left < fmt.CHUNK_HEADER.size:
+            return None
+        span = parse_chunk_header(buffer, position)
+        if span is None or fmt.CHUNK_HEADER.size + len(span) > left:
+            return None
+        self.spans.append(span)
+        return fmt.CHUNK_HEADER.size + len(span)
+
+    def _resume(self, buffer: mmap.mmap | bytes, position: int, total: int) -> int:
+        """Past a block that is not whole: at the next header, else at the end."""
+        search = position + 1
+        while (found := buffer.find(_CHUNK_MAGIC_BYTES, search)) >= 0:
+            if total - found >= fmt.CHUNK_HEADER.size:
+                span = parse_chunk_header(buffer, found)
+                if span is not None and fmt.CHUNK_HEADER.size + len(span) <= total - found:
+                    self.notices.append(
+                        Notice(
+                            Trouble.DAMAGED,
+                            f"{found - position} bytes at {position} of {self.path.name} are damaged",
+                            found - position,
+                        )
+                    )
+                    return found
+            search = found + 1
+        self._torn(total - position)
+        return total
+
+    def _torn(self, count: int) -> None:
+        self.notices.append(
+            Notice(
+                Trouble.TORN_TAIL,
+                f"the last {count} bytes of {self.path.name} are cut short and were left out",
+                count,
+            )
+        )
+
+
+class RingFile:
+    """The ring of a process that runs or died: what was committed and not yet in a segment.
+
+    ``written`` tells, by chunk, how far the segments reach.
+    """
+
+    def __init__(self, path: Path, written: dict[int, int]) -> None:
+        self.spans: list[Span] = []
+        self.clock_points: list[ClockPoint] = []
+        self.notices: list[Notice] = []
+        buffer = _map(path)
+        if len(buffer) < fmt.PAGE:
+            return  # died while it was being made: nothing was recorded yet
+        magic, version, _, _, _, _, chunk_size, _ = fmt.FILE_HEADER.unpack_from(buffer, 0)
+        if magic != fmt.RING_MAGIC:
+            return
+        if version > fmt.VERSION:
+            self.notices.append(newer_format(path, version))
+            return
+        self._read_header(buffer)
+        position = fmt.PAGE
+        while chunk_size and position + chunk_size <= len(buffer):
+            self._take(buffer, position, chunk_size, written)
+            position += chunk_size
+
+    def _read_header(self, buffer: mmap.mmap | bytes) -> None:
+        at = fmt.FILE_HEADER.size
+        _, write_error, _ = fmt.RING_COUNTS.unpack_from(buffer, at)
+        if write_error:
+            self.notices.append(
+                Notice(
+                    Trouble.WRITE_ERROR,
+                    f"the recorder could not write: {os.strerror(write_error)}",
+                    write_error,
+                )
+            )
+        at += fmt.RING_COUNTS.size
+        for position in (at, at + fmt.CLOCK_POINT.size):
+            point = parse_clock_point(buffer, position)  # type: ignore[arg-type]
+            if point is not None:
+                self.clock_points.append(point)
+
+    def _take(
+        self, buffer: mmap.mmap | bytes, position: int, chunk_size: int, written: dict[int, int]
+    ) -> None:
+        # A copy, since a living process may use the chunk again meanwhile.
+        chunk = bytes(buffer[position : position + chunk_size])
+        span = parse_chunk_header(chunk, 0)
+        again = fmt.CHUNK_HEADER.unpack_from(buffer, position)
+        if span is None or span.serial != again[2] or again[0] != fmt.CHUNK_MAGIC:
+            return
+        offset = written.get(span.serial, 0)
+        end = min(span.end, chunk_size - fmt.CHUNK_HEADER.size)
+        if offset >= end:
+            return
+        self.spans.append(
+            Span(
+                chunk, fmt.CHUNK_HEADER.size + offset, span.thread, span.serial, span.first_seq,
+                span.base_tick, span.span, span.correlation, span.dropped, offset, end,
+            )
+        )  # fmt: skip
+
+
+def newer_format(path: Path, version: int) -> Notice:
+    return Notice(
+        Trouble.NEWER_FORMAT,
+        f"{path.name} has format {version}; this version reads up to {fmt.VERSION}: "
+        "upgrade gpu-narration",
+        version,
+    )
+
+
+def _map(path: Path) -> mmap.mmap | bytes:
+    """The file's bytes, as they are now."""
+    with path.open("rb") as file:
+        if os.fstat(file.fileno()).st_size == 0:
+            return b""
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

@@ -1,0 +1,192 @@
+"""Opening a trace: its processes, its events in order, and what is wrong with it."""
+
+from __future__ import annotations
+
+import heapq
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpu_narration._errors import NotATraceError
+from gpu_narration._marker import is_live, read_marker
+from gpu_narration.tracefile import format as fmt
+from gpu_narration.tracefile.decoder import Fragment, ProcessDecoder
+from gpu_narration.tracefile.events import Event, Note, Notice, ThreadInfo, Trouble
+from gpu_narration.tracefile.format import Value
+from gpu_narration.tracefile.source import RingFile, SegmentFile, Span
+
+
+@dataclass(slots=True)
+class _ProcessFiles:
+    segments: list[Path] = field(default_factory=list)
+    ring: Path | None = None
+
+
+class ProcessTrace:
+    """What one process recorded.  Its definitions and annotations are read at once."""
+
+    def __init__(self, index: int, name: str, files: _ProcessFiles) -> None:
+        self.index = index
+        self.name = name
+        self.notices: list[Notice] = []
+        self.decoder = ProcessDecoder(index)
+        self.pid = int(name.partition("-")[0])
+        self.live = files.ring is not None and is_live(files.ring)
+        self._threads: dict[int, list[Span]] = {}
+        self._read_segments(sorted(files.segments))
+        if files.ring is not None:
+            self._read_ring(files.ring)
+        for spans in self._threads.values():
+            spans.sort(key=lambda span: (span.serial, span.offset))
+        for span in self._threads.pop(fmt.STREAM_DEFINITIONS, []):
+            self.decoder.define(span.load())
+        for span in self._threads.pop(fmt.STREAM_ANNOTATIONS, []):
+            self.decoder.annotate(span.load())
+
+    @property
+    def notes(self) -> list[Note]:
+        return self.decoder.notes
+
+    @property
+    def threads(self) -> dict[int, ThreadInfo]:
+        return self.decoder.threads
+
+    def note(self, topic: str) -> dict[str, Value]:
+        """The fields of the last note on a topic; empty if there is none."""
+        for note in reversed(self.notes):
+            if note.topic == topic:
+                return note.fields
+        return {}
+
+    def events(self) -> Iterator[Event]:
+        """All events in the order of time."""
+        streams = [self._thread_events(spans) for spans in self._threads.values()]
+        return heapq.merge(*streams, key=lambda event: event.monotonic_ns)
+
+    def closing_notices(self) -> list[Notice]:
+        """What is known about losses; complete once all events were read."""
+        decoder = self.decoder
+        notices = list(self.notices)
+        for thread, count in sorted(decoder.dropped.items()):
+            notices.append(
+                Notice(Trouble.DROPPED, f"{count} events of {self._name(thread)} were dropped: the ring was full", count)
+            )  # fmt: skip
+        for thread, count in sorted(decoder.overwritten.items()):
+            notices.append(
+                Notice(Trouble.OVERWRITTEN, f"{count} older records of {self._name(thread)} were not kept", count)
+            )  # fmt: skip
+        if decoder.undefined:
+            notices.append(
+                Notice(
+                    Trouble.UNDEFINED,
+                    f"{decoder.undefined} events have no definition of their call site",
+                    decoder.undefined,
+                )
+            )
+        if decoder.malformed_bytes:
+            notices.append(
+                Notice(
+                    Trouble.DAMAGED,
+                    f"{decoder.malformed_bytes} bytes are no records of this format and were left out",
+                    decoder.malformed_bytes,
+                )
+            )
+        return notices
+
+    def _name(self, thread: int) -> str:
+        info = self.threads.get(thread)
+        return f"thread {info.name}" if info is not None and info.name else f"thread {thread}"
+
+    def _thread_events(self, spans: list[Span]) -> Iterator[Event]:
+        for span in spans:
+            yield from self.decoder.events(span.load())
+
+    def _read_segments(self, paths: list[Path]) -> None:
+        for path in paths:
+            segment = SegmentFile(path)
+            self.notices += segment.notices
+            for point in segment.clock_points:
+                self.decoder.clock.add(point)
+            for span in segment.spans:
+                self._threads.setdefault(span.thread, []).append(span)
+
+    def _read_ring(self, path: Path) -> None:
+        written: dict[int, int] = {}
+        for spans in self._threads.values():
+            for span in spans:
+                written[span.serial] = max(written.get(span.serial, 0), span.end)
+        ring = RingFile(path, written)
+        self.notices += ring.notices
+        for point in ring.clock_points:
+            self.decoder.clock.add(point)
+        for span in ring.spans:
+            self._threads.setdefault(span.thread, []).append(span)
+        if self.live:
+            self.notices.append(
+                Notice(Trouble.RUNNING, f"process {self.pid} is still recording", self.pid)
+            )
+        else:
+            recovered = sum(len(span) for span in ring.spans)
+            self.notices.append(
+                Notice(
+                    Trouble.DIED,
+                    f"process {self.pid} ended without closing the trace; "
+                    f"{recovered} bytes of its last events were found in its ring",
+                    recovered,
+                )
+            )
+
+
+class Trace:
+    """A trace directory, opened for reading.
+
+    Raises :class:`~gpu_narration.NotATraceError` if there is no trace at ``path``.
+    """
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.path = Path(path)
+        marker = read_marker(self.path)
+        if marker is None:
+            raise NotATraceError(
+                f"{self.path} is no trace of gpu_narration",
+                meaning="a trace is a directory NAME.gnt with a file trace.json in it",
+                next_step="check the path; 'gpu-narration run -o NAME.gnt app.py' makes one",
+            )
+        self.trace_id = str(marker.get("trace_id"))
+        self.processes = [
+            ProcessTrace(index, name, files)
+            for index, (name, files) in enumerate(sorted(find_processes(self.path).items()))
+        ]
+
+    def events(self) -> Iterator[Event]:
+        """The events of all processes in the order of time."""
+        streams = [process.events() for process in self.processes]
+        return heapq.merge(*streams, key=lambda event: event.monotonic_ns)
+
+    def annotations(self, event: Event) -> dict[str, Value]:
+        """What was learned about an event after it was recorded."""
+        return self.processes[event.process].decoder.annotations.get(
+            event.span_id if event.span_id is not None else event.id, {}
+        )
+
+    def notices(self) -> list[Notice]:
+        """What is wrong or lost; complete once all events were read."""
+        return [notice for process in self.processes for notice in process.closing_notices()]
+
+    @property
+    def realtime_offset_ns(self) -> int:
+        """Unix time minus an event's ``monotonic_ns``."""
+        return self.processes[0].decoder.clock.realtime_offset_ns if self.processes else 0
+
+
+def find_processes(directory: Path) -> dict[str, _ProcessFiles]:
+    """The files of each process in a trace directory, by the processes' names."""
+    processes: dict[str, _ProcessFiles] = {}
+    for path in directory.iterdir():
+        name, _, kind = path.name.partition(".")
+        if kind == "ring":
+            processes.setdefault(name, _ProcessFiles()).ring = path
+        elif kind.endswith("seg"):
+            processes.setdefault(name, _ProcessFiles()).segments.append(path)
+    return processes

@@ -1,0 +1,1 @@
+"""Traces for people to look at."""

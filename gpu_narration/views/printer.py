@@ -1,0 +1,146 @@
+"""Printing traces: whole ones, and ones that still grow."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TextIO
+
+from gpu_narration._types import Kind, Level
+from gpu_narration.tracefile import Event, Notice, Phase, Trace, Trouble
+from gpu_narration.tracefile.follow import Follower
+from gpu_narration.tracefile.format import Value
+from gpu_narration.views import jsonl, text
+
+_COLORS = {
+    Level.TRACE: "\x1b[2m",
+    Level.DEBUG: "\x1b[36m",
+    Level.INFO: "\x1b[32m",
+    Level.WARN: "\x1b[33m",
+    Level.ERROR: "\x1b[31m",
+    Level.FATAL: "\x1b[1;31m",
+}
+_RESET = "\x1b[0m"
+
+_DAMAGE = {Trouble.TORN_TAIL, Trouble.DAMAGED, Trouble.UNDEFINED, Trouble.NEWER_FORMAT}
+
+#: How long a launch whose GPU time is not known yet is held back.
+_PATIENCE_S = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """Which events to show."""
+
+    level: Level = Level.TRACE
+    actors: frozenset[str] = frozenset()
+    correlation: str | None = None
+
+    def takes(self, event: Event) -> bool:
+        return (
+            event.level >= self.level
+            and (not self.actors or event.names[0] in self.actors)
+            and (self.correlation is None or event.correlation == self.correlation)
+        )
+
+
+class Printer:
+    """Writes lines to a stream."""
+
+    def __init__(
+        self,
+        out: TextIO,
+        *,
+        voice: str = "human",
+        color: bool = False,
+        show_time: bool = False,
+        show_ids: bool = False,
+        as_json: bool = False,
+        selection: Selection | None = None,
+    ) -> None:
+        self._out = out
+        self._voice = voice
+        self._color = color
+        self._show_time = show_time
+        self._show_ids = show_ids
+        self._as_json = as_json
+        self._selection = selection or Selection()
+        self._start_ns: int | None = None
+
+    def show(self, path: Path) -> bool:
+        """Prints a whole trace; True if it is damaged."""
+        trace = Trace(path)
+        for event in trace.events():
+            self._event(event, trace.annotations(event))
+        return self._notices(trace.notices())
+
+    def follow(self, path: Path) -> bool:
+        """Prints a trace as it grows, until its processes have ended; True if it is damaged."""
+        follower = Follower(path)
+        held: dict[tuple[int, int], tuple[float, Event]] = {}
+        while True:
+            batch = follower.poll()
+            now = time.monotonic()
+            for event in batch.events:
+                annotations = follower.annotations(event)
+                if _awaits_gpu(event) and "gpu_ns" not in annotations:
+                    held[event.process, event.span_id or event.id] = now, event
+                else:
+                    self._event(event, annotations)
+            for key in batch.annotated:
+                _, waiting = held.pop(key, (0.0, None))
+                if waiting is not None:
+                    self._event(waiting, follower.annotations(waiting))
+            for key in [key for key, (since, _) in held.items() if now - since > _PATIENCE_S]:
+                _, waiting = held.pop(key)
+                self._event(waiting, follower.annotations(waiting))
+            self._out.flush()
+            if batch.ended:
+                break
+            time.sleep(follower.pause_s)
+        for _, waiting in held.values():
+            self._event(waiting, follower.annotations(waiting))
+        damaged = self._notices(follower.notices())
+        self._out.flush()
+        return damaged
+
+    def _event(self, event: Event, annotations: Mapping[str, Value]) -> None:
+        if not self._selection.takes(event):
+            return
+        if self._as_json:
+            record = jsonl.event_object(event, annotations, self._voice)
+            print(json.dumps(record, ensure_ascii=False), file=self._out)
+            return
+        line = text.line(event, annotations, self._voice)
+        print(self._prefix(event) + self._colored(line, event.level), file=self._out)
+
+    def _prefix(self, event: Event) -> str:
+        if self._start_ns is None:
+            self._start_ns = event.monotonic_ns
+        prefix = ""
+        if self._show_time:
+            prefix += f"{(event.monotonic_ns - self._start_ns) / 1e9:12.6f} "
+        if self._show_ids:
+            inside = f" in {event.span}" if event.span is not None else ""
+            prefix += f"p{event.process} t{event.thread} #{event.span_id or event.id}{inside} "
+        return prefix
+
+    def _colored(self, line: str, level: Level) -> str:
+        if not self._color:
+            return line
+        return f"{_COLORS.get(level, '')}{line}{_RESET}"
+
+    def _notices(self, notices: list[Notice]) -> bool:
+        for notice in notices:
+            if self._as_json:
+                print(json.dumps(jsonl.notice_object(notice), ensure_ascii=False), file=self._out)
+            else:
+                print(self._colored(text.notice_line(notice), Level.WARN), file=self._out)
+        return any(notice.trouble in _DAMAGE for notice in notices)
+
+
+def _awaits_gpu(event: Event) -> bool:
+    return event.kind is Kind.LAUNCH and event.phase is Phase.INSTANT

@@ -1,0 +1,115 @@
+"""What an event says in words, in one of three voices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from gpu_narration._types import Kind, Outcome
+from gpu_narration.tracefile import Event, Phase
+from gpu_narration.tracefile.format import Value
+from gpu_narration.views.templates import fill, plain_text
+from gpu_narration.views.units import milliseconds, size
+
+VOICES = ("human", "cute", "story")
+
+_ENDINGS = {
+    Outcome.OK: "completed",
+    Outcome.ERROR: "failed",
+    Outcome.CANCELLED: "was cancelled",
+    Outcome.CLOSED: "was closed",
+}
+
+
+def sentence(event: Event, annotations: Mapping[str, Value], voice: str = "human") -> str:
+    """The sentence of an event; a voice that it lacks falls back to human."""
+    if voice != "human":
+        spoken = event.fields.get(voice)
+        if isinstance(spoken, str) and spoken:
+            return spoken
+    maker = _MAKERS.get(event.kind)
+    if maker is not None:
+        return maker(event, annotations)
+    return fill(event.names[3] or "", values_of(event))
+
+
+def values_of(event: Event) -> list[Value]:
+    """The values that an event's templates are filled with."""
+    first = 2 if event.kind is Kind.LOOP else 0
+    return [argument.value for argument in event.arguments[first:]]
+
+
+def target_of(event: Event) -> str:
+    """The event's target, with its values in it."""
+    return fill(event.names[2] or "", values_of(event))
+
+
+def _enter(event: Event, _: Mapping[str, Value]) -> str:
+    return f"ENTER {event.names[2]}({fill(event.names[3] or '', values_of(event))})"
+
+
+def _exit(event: Event, _: Mapping[str, Value]) -> str:
+    result = fill(event.names[3] or "", values_of(event))
+    if not result:
+        return f"EXIT {event.names[2]}"
+    arrow = "" if result.startswith("→") else "→ "
+    return f"EXIT {event.names[2]} {arrow}{result}"
+
+
+def _loop(event: Event, _: Mapping[str, Value]) -> str:
+    index, total = loop_position(event)
+    return f"Iteration {index}/{total}: {fill(event.names[3] or '', values_of(event))}"
+
+
+def loop_position(event: Event) -> tuple[str, str]:
+    """Index and total of a loop event."""
+    shown = [plain_text(argument.value) for argument in event.arguments[:2]]
+    return (shown + ["?", "?"])[0], (shown + ["?", "?"])[1]
+
+
+def _span(event: Event, _: Mapping[str, Value]) -> str:
+    name = event.names[1] or "?"
+    if event.phase is Phase.BEGIN:
+        return event.names[3] or f"{name} started"
+    return f"{name} {_ENDINGS[event.outcome or Outcome.OK]}"
+
+
+def _launch(event: Event, annotations: Mapping[str, Value]) -> str:
+    name = event.names[2] or "?"
+    where = _device(annotations.get("device", event.fields.get("device")), event.fields)
+    if "error" in annotations:
+        return f"{name} failed to launch{where}"
+    elapsed_ns = annotations.get("gpu_ns")
+    if isinstance(elapsed_ns, int):
+        return f"{name} ran {milliseconds(elapsed_ns)} ms{where}"
+    return f"{name} launched{where}"
+
+
+def _device(device: Value, fields: Mapping[str, Value]) -> str:
+    simulated = "simulated " if fields.get("simulated") is True else ""
+    return f" on {simulated}gpu{device}" if isinstance(device, int) else ""
+
+
+def _vram(event: Event, _: Mapping[str, Value]) -> str:
+    fields = event.fields
+    used, before = fields.get("used_bytes"), fields.get("before_bytes")
+    where = _device(fields.get("device"), fields).removeprefix(" on ")
+    if not isinstance(used, int):
+        return f"VRAM on {where} is unknown"
+    if not isinstance(before, int):
+        return f"VRAM on {where} is at {size(used)}"
+    moved = "rose" if used >= before else "fell"
+    scope = fields.get("in_scope")
+    inside = f" in {scope}" if isinstance(scope, str) else ""
+    return f"VRAM on {where} {moved} {size(abs(used - before))} to {size(used)}{inside}"
+
+
+_MAKERS = {
+    Kind.ENTER: _enter,
+    Kind.EXIT: _exit,
+    Kind.LOOP: _loop,
+    Kind.SPAN: _span,
+    Kind.FUNCTION: _span,
+    Kind.FOREIGN: _span,
+    Kind.LAUNCH: _launch,
+    Kind.VRAM: _vram,
+}

@@ -1,0 +1,33 @@
+"""Numbers for people: milliseconds and bytes."""
+
+from __future__ import annotations
+
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
+
+
+def milliseconds(ns: int) -> str:
+    """Nanoseconds in ms: three decimals below 10 ms, one above.
+
+    >>> milliseconds(42_000), milliseconds(15_200_000)
+    ('0.042', '15.2')
+    """
+    if abs(ns) < 9_999_500:
+        return f"{ns / 1e6:.3f}"
+    return f"{ns / 1e6:.1f}"
+
+
+def size(count: int) -> str:
+    """Bytes with a binary unit: at most one decimal.
+
+    >>> size(512), size(1536), size(5 << 30)
+    ('512 B', '1.5 KiB', '5.0 GiB')
+    """
+    value = float(abs(count))
+    unit = 0
+    while value >= 1024 and unit < len(_UNITS) - 1:
+        value /= 1024
+        unit += 1
+    sign = "-" if count < 0 else ""
+    if unit == 0:
+        return f"{sign}{abs(count)} B"
+    return f"{sign}{value:.1f} {_UNITS[unit]}"
