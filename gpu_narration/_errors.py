@@ -24,7 +24,7 @@ class GpuNarrationError(Exception):
         self.meaning = meaning
         self.next_step = next_step
         parts = [part for part in (problem, meaning, next_step) if part]
-        super().__init__(f"{'. '.join(parts)}. [{self.slug}]")
+        super().__init__(f"{'; '.join(parts)} [{self.slug}]")
 
 
 class TracePathError(GpuNarrationError):

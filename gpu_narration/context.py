@@ -10,7 +10,7 @@ import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from gpu_narration._core import correlation_variable
+from gpu_narration._core import correlation_variable, set_correlation
 
 
 @contextmanager
@@ -23,13 +23,13 @@ def correlation(correlation_id: str | None = None) -> Iterator[str]:
     """
     value = uuid.uuid4().hex if correlation_id is None else str(correlation_id)
     before = correlation_variable.get(None)
-    correlation_variable.set(value)
+    set_correlation(value)
     try:
         yield value
     finally:
         # By value: a generator may be closed in another context, where a token
         # of this one is refused.
-        correlation_variable.set(before)
+        set_correlation(before)
 
 
 def correlation_id() -> str | None:
@@ -39,4 +39,4 @@ def correlation_id() -> str | None:
 
 def set_correlation_id(correlation_id: str | None) -> None:
     """Sets the correlation id for the rest of the current context."""
-    correlation_variable.set(correlation_id)
+    set_correlation(correlation_id)

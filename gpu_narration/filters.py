@@ -104,9 +104,8 @@ def _level(text: str, directive: str) -> int:
     if level is not None:
         return level
     close = difflib.get_close_matches(text.lower(), _LEVELS, n=1)
-    hint = f"did you mean {close[0]}?" if close else "levels are " + " ".join(_LEVELS)
     raise FilterError(
         f"filter directive {directive!r} has the unknown level {text!r}",
         meaning="levels are trace debug info warn error fatal off",
-        next_step=hint,
+        next_step=f"did you mean {close[0]}?" if close else "",
     )

@@ -28,6 +28,8 @@ from gpu_narration._version import __version__
 from gpu_narration.tracedir import ID_VARIABLE, PATH_VARIABLE, TraceDirectory
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from gpu_narration.console import Console
     from gpu_narration.cuda.scopes import ScopeHook
     from gpu_narration.cuda.session import Session
@@ -70,6 +72,7 @@ class Recorder:
         self._console: Console | None = None
         self._environment_before: dict[str, str | None] = {}
         self._final_stats: dict[str, int] | None = None
+        self._at_end: list[Callable[[dict[str, int]], None]] = []
 
     @property
     def path(self) -> Path:
@@ -99,6 +102,10 @@ class Recorder:
     def flush(self, timeout_s: float = 10.0) -> bool:
         """Waits until everything recorded so far is in the trace's files."""
         return flush(timeout_s)
+
+    def at_end(self, call: Callable[[dict[str, int]], None]) -> None:
+        """Calls back with the final counts once everything is on disk."""
+        self._at_end.append(call)
 
     def stop(self) -> dict[str, int]:
         """Ends the recording; the final counts."""
@@ -482,6 +489,7 @@ def _end(recorder: Recorder) -> None:
     sampler = recorder._sampler
     if sampler is not None:
         _core.note("vram_cost", {"samples": sampler.samples, "cost_ns": sampler.cost_ns})
+    _core.flush(2000)  # so that what was written is counted
     final = _core.stats()
     recorder._final_stats = final
     _core.note(
@@ -504,6 +512,8 @@ def _end(recorder: Recorder) -> None:
             os.environ[name] = value
     if recorder._console is not None:
         recorder._console.finish()
+    for call in recorder._at_end:
+        call(recorder.stats())
 
 
 def _at_exit() -> None:
@@ -516,7 +526,7 @@ def _at_exit() -> None:
 
 
 def start_for_command(
-    path: str | os.PathLike[str], *, overwrite: bool, console: str | None, **options: object
+    path: str | os.PathLike[str], *, overwrite: bool, console: bool | str | None, **options: object
 ) -> Recorder:
     """What ``gpu-narration run`` does; the program cannot stop this recording."""
     recorder = start(path, overwrite=overwrite, console=console, **options)  # type: ignore[arg-type]

@@ -67,6 +67,8 @@ class Watcher:
         """Runs the jobs that are due; when the next one is."""
         with self._lock:
             due = [job for job, when in self._jobs.items() if when <= time.monotonic()]
+            # A job woken during its round gets another: waking sets an earlier time.
+            self._jobs.update(dict.fromkeys(due, float("inf")))
         for job in due:
             if self._stopping:
                 return None
@@ -76,9 +78,8 @@ class Watcher:
                 internal_error("watcher", error)
                 delay = 1.0
             with self._lock:
-                self._jobs[job] = (
-                    float("inf") if delay is None else time.monotonic() + max(delay, 0.001)
-                )
+                if delay is not None:
+                    self._jobs[job] = min(self._jobs[job], time.monotonic() + max(delay, 0.001))
         with self._lock:
             next_round = min(self._jobs.values(), default=float("inf"))
         return None if next_round == float("inf") else next_round

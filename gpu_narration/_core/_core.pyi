@@ -7,7 +7,7 @@ from typing import Any, Final, Literal
 FORMAT_VERSION: Final[int]
 
 correlation_variable: Final[ContextVar[str | None]]
-"""Correlation id of the running context.  boundary/strand.c"""
+"""Correlation id of the running context; set it with set_correlation.  boundary/strand.c"""
 span_variable: Final[ContextVar[int]]
 """Event id of the current span where an event loop runs.  boundary/strand.c"""
 
@@ -129,6 +129,9 @@ def foreign_adopt(type: type, describe: Callable[[Any], tuple[str, str] | None])
 
 def foreign_forget(type: type) -> None:
     """boundary/foreign.c"""
+
+def set_correlation(value: str | None) -> None:
+    """Sets the correlation id of the running context.  boundary/strand.c"""
 
 def set_hooks(**hooks: Callable[..., Any] | None) -> None:
     """boundary/module.c; the hooks are struct hooks in boundary.h"""

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from gpu_narration._version import __version__
@@ -46,6 +44,7 @@ Examples:
   gpu-narration show app.gnt | less
   gpu-narration doctor
 
+\b
 Shell completion, for bash (zsh and fish alike):
   eval "$(_GPU_NARRATION_COMPLETE=bash_source gpu-narration)"
 """,
@@ -61,7 +60,6 @@ def main() -> int:
     ``run`` leaves a program to run behind: that happens here, outside of click,
     so that the program's exceptions, signals and exit status are its own.
     """
-    sys.argv[0] = "gpu-narration"
     outcome = _parse()
     if callable(outcome):
         outcome()
@@ -71,7 +69,7 @@ def main() -> int:
 
 def _parse() -> object:
     try:
-        return cli(standalone_mode=False)
+        return cli(prog_name="gpu-narration", standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,10 +71,11 @@ class TracedKernel:
         except Exception as error:
             if active is not None and event_id is not None:
                 active.annotate(event_id, {"error": f"{type(error).__name__}: {error}"})
-            raise
-        finally:
             if active is not None and interval is not None:
-                active.close_interval(interval)
+                active.cancel_interval(interval, "the launch failed")
+            raise
+        if active is not None and interval is not None:
+            active.close_interval(interval)
 
     def _launch(
         self,
@@ -106,7 +108,8 @@ def kernel(obj: Any, *, name: str | None = None, every: int = 1) -> TracedKernel
         )
     if isinstance(found, bytes):
         found = found.decode()
-    return TracedKernel(obj, str(found), every)
+    # Interned, it is known for a constant at its first launch.
+    return TracedKernel(obj, sys.intern(str(found)), every)
 
 
 def _launch_mock(

@@ -89,9 +89,8 @@ class MockGpu:
         self._handles = itertools.count(7)
         self._addresses = itertools.count(0x7F00_0000_0000, 0x1_0000_0000)
         self._devices = [_DeviceState(memory_bytes) for _ in range(devices)]
-        # The legacy default stream of device n has the handle 0 there; here it
-        # needs a key of its own.
-        self._streams = {-device: _StreamState(device, 0) for device in range(devices)}
+        # By handle and device: every device has a legacy default stream of handle 0.
+        self._streams = {Stream(0, device): _StreamState(device, 0) for device in range(devices)}
         self._events: dict[int, _EventState] = {}
         self.ledger: list[Ran] = []
 
@@ -101,19 +100,19 @@ class MockGpu:
     def default_stream(self, device: int = 0) -> Stream:
         """The legacy default stream of a device."""
         self._device(device)
-        return Stream(-device, device)
+        return Stream(0, device)
 
     def stream(self, device: int = 0) -> Stream:
         """Makes a stream."""
         self._device(device)
         with self._lock:
-            handle = next(self._handles)
-            self._streams[handle] = _StreamState(device, self._clock())
-        return Stream(handle, device)
+            stream = Stream(next(self._handles), device)
+            self._streams[stream] = _StreamState(device, self._clock())
+        return stream
 
     def destroy_stream(self, stream: Stream) -> None:
         with self._lock:
-            if self._streams.pop(stream.handle, None) is None:
+            if stream.handle == 0 or self._streams.pop(stream, None) is None:
                 raise cuda_error(400)
 
     def launch(self, name: str, duration_ns: int, stream: Stream | None = None) -> None:
@@ -228,7 +227,7 @@ class MockGpu:
         return self._devices[device]
 
     def _stream(self, stream: Stream) -> _StreamState:
-        state = self._streams.get(stream.handle)
+        state = self._streams.get(stream)
         if state is None:
             raise cuda_error(400)
         return state

@@ -107,7 +107,7 @@ def visible_indices(setting: str | None, uuids: Sequence[str]) -> list[int]:
     order: list[int] = []
     for part in setting.split(","):
         token = part.strip()
-        if token.isdigit():
+        if token.isascii() and token.isdigit():
             matches = [int(token)] if int(token) < len(uuids) else []
         elif token.startswith("GPU-"):
             matches = [index for index, uuid in enumerate(uuids) if uuid.startswith(token)]

@@ -11,7 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gpu_narration import _core
-from gpu_narration.cuda.backend import Backend, NoBackend, choose
+from gpu_narration.cuda.backend import Backend, CudaError, NoBackend, choose
 from gpu_narration.cuda.timing import Interval, Timer
 
 if TYPE_CHECKING:
@@ -85,13 +85,21 @@ class Session:
             self.timer.close(interval)
             self._wake()
 
+    def cancel_interval(self, interval: Interval, reason: str) -> None:
+        if self.timer is not None:
+            self.timer.cancel(interval, reason)
+
     def explain(self, event_id: int, reason: str, stream: object) -> None:
         """Says of an event why it has no GPU time."""
         fields: dict[str, object] = {"gpu_ns": None, "gpu_reason": reason}
         backend = self.backend
         if backend is not None:
-            target = backend.stream_of(stream)
-            fields.update(stream=target.handle, device=target.device)
+            try:
+                target = backend.stream_of(stream)
+            except (CudaError, TypeError):
+                pass  # the launch itself will say what is wrong with the stream
+            else:
+                fields.update(stream=target.handle, device=target.device)
         self.annotate(event_id, fields)
 
     def annotate(self, event_id: int, fields: dict[str, object]) -> None:

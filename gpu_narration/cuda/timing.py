@@ -51,7 +51,12 @@ class EventPool:
             if self._made.get(device, 0) >= self._limit:
                 return None
             self._made[device] = self._made.get(device, 0) + 1
-        return self._backend.event_create(device)
+        try:
+            return self._backend.event_create(device)
+        except CudaError:
+            with self._lock:
+                self._made[device] -= 1
+            raise
 
     def give_back(self, device: int, event: Event) -> None:
         """Only for an event that was read, or whose record nobody waits for."""
@@ -81,35 +86,33 @@ class Timer:
             target = self._backend.stream_of(stream)
             if self._backend.is_capturing(target):
                 return self._refuse(event_id, target, "stream capture")
-            start = self._pool.take(target.device)
-            if start is None:
-                return self._refuse(event_id, target, "event pool exhausted")
-            self._backend.event_record(start, target)
+            start = self._record(target)
         except (CudaError, TypeError) as error:
             return self._refuse(event_id, target, str(error))
+        if start is None:
+            return self._refuse(event_id, target, "event pool exhausted")
         return Interval(event_id, target, start)
 
     def close(self, interval: Interval) -> None:
         """Records the second event; the answer comes from a later :meth:`poll`."""
-        device = interval.stream.device
-        stop: Event | None = None
         reason = "event pool exhausted"
         try:
             if self._backend.is_capturing(interval.stream):
                 reason = "stream capture began inside the span"
             else:
-                stop = self._pool.take(device)
-            if stop is not None:
-                self._backend.event_record(stop, interval.stream)
+                interval.stop = self._record(interval.stream)
         except CudaError as error:
-            reason, stop = str(error), None
-        if stop is None:
-            self._pool.give_back(device, interval.start)
-            self._refuse(interval.event_id, interval.stream, reason)
+            reason = str(error)
+        if interval.stop is None:
+            self.cancel(interval, reason)
             return
-        interval.stop = stop
         with self._lock:
             self._pending.setdefault(interval.stream, deque()).append(interval)
+
+    def cancel(self, interval: Interval, reason: str) -> None:
+        """Ends an open interval with a reason instead of a second event."""
+        self._pool.give_back(interval.stream.device, interval.start)
+        self._refuse(interval.event_id, interval.stream, reason)
 
     def poll(self) -> int:
         """Answers what has finished; the number of intervals still open on the GPU."""
@@ -124,9 +127,22 @@ class Timer:
         """Answers all that is left with a reason; for the end of a recording."""
         with self._lock:
             left = [interval for queue in self._pending.values() for interval in queue]
+            for queue in self._pending.values():
+                queue.clear()  # another thread may be reading one
             self._pending.clear()
         for interval in left:
             self._refuse(interval.event_id, interval.stream, reason)
+
+    def _record(self, stream: Stream) -> Event | None:
+        """An event from the pool, recorded; None if the pool is exhausted."""
+        event = self._pool.take(stream.device)
+        if event is not None:
+            try:
+                self._backend.event_record(event, stream)
+            except CudaError:
+                self._pool.give_back(stream.device, event)
+                raise
+        return event
 
     def _poll_stream(self, stream: Stream) -> None:
         # Events of one stream finish in order: the first that is not done ends it.
@@ -147,6 +163,8 @@ class Timer:
             except CudaError as error:
                 elapsed_ns, reason = None, str(error)
             with self._lock:
+                if not queue or queue[0] is not interval:
+                    return  # another thread has answered it
                 queue.popleft()
             self._pool.give_back(stream.device, interval.start)
             self._pool.give_back(stream.device, _closed(interval))

@@ -82,8 +82,8 @@ class ProcessDecoder:
     threads: dict[int, ThreadInfo] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     annotations: dict[int, dict[str, Value]] = field(default_factory=dict)
-    #: Of open and closed spans: what they are in.
-    parents: dict[int, int] = field(default_factory=dict)
+    #: Of the spans that are open: what they are in, and for which request they work.
+    open_spans: dict[int, tuple[int, str | None]] = field(default_factory=dict)
     dropped: dict[int, int] = field(default_factory=dict)
     overwritten: dict[int, int] = field(default_factory=dict)
     malformed_bytes: int = 0
@@ -260,7 +260,7 @@ class ProcessDecoder:
         self._take_values(event, values, first)
         if site.kind in SPAN_KINDS:
             event.phase = Phase.BEGIN
-            self.parents[event.id] = state.span
+            self.open_spans[event.id] = state.span, event.correlation
             state.span = event.id
         return event
 
@@ -308,7 +308,7 @@ class ProcessDecoder:
             event.error_text = _text(rest[1]) if len(rest) > 1 else None
         elif rest:
             event.arguments.append(Argument(None, self._plain(rest[0])))
-        parent = self.parents.get(span_id, 0)
+        parent, event.correlation = self.open_spans.pop(span_id, (0, event.correlation))
         event.span = parent or None
         if state.span == span_id:
             state.span = parent

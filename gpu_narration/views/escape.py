@@ -11,12 +11,15 @@ import re
 
 _BARE = re.compile(r"[^\s\"'\\=\x00-\x1f\x7f]+")
 
-# C0, DEL and C1 controls, soft hyphen, Arabic letter mark, zero-width and
-# bidirectional controls, line and paragraph separators, invisible operators,
-# byte order mark, interlinear annotations, tags, and lone surrogates.
+# C0, DEL and C1 controls, line and paragraph separators, bidirectional embeddings,
+# interlinear annotations, lone surrogates, and all that Unicode calls "default
+# ignorable" (soft hyphen, zero-width characters, bidirectional controls, fillers,
+# tags …) but the two variation selectors that go with emoji.
 _UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u061c\u180e\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f"
-    "\ufeff\ufff9-\ufffb\ud800-\udfff\U000e0000-\U000e007f]"
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
+    "\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0"
+    "\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
+    "\U000e0000-\U000e0fff]"
 )
 # The zero-width joiner holds emoji together; anywhere else it hides.
 _LONE_JOINER = re.compile("(?<![\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])\u200d"

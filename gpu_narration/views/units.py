@@ -24,7 +24,7 @@ def size(count: int) -> str:
     """
     value = float(abs(count))
     unit = 0
-    while value >= 1024 and unit < len(_UNITS) - 1:
+    while round(value, 1) >= 1024 and unit < len(_UNITS) - 1:
         value /= 1024
         unit += 1
     sign = "-" if count < 0 else ""

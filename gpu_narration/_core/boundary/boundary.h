@@ -90,7 +90,7 @@ struct thread_state {
         int64_t id, parent;
     } closed[8]; /* spans that ended while another was current on top of them */
     unsigned closed_count;
-    uint64_t key; /* unique in the process, never reused */
+    uint64_t key; /* of the OS thread, see thread_key() */
     bool busy; /* its thread is away in the middle of an event; see event_leave */
     atomic_uint owed_pops; /* NVTX ranges of this thread that another one closed */
     struct thread_state *next, *previous; /* in core.threads */
@@ -141,6 +141,7 @@ extern __thread struct thread_slot thread_slot THREAD_MODEL;
 
 /* lifecycle.c */
 struct thread_state *thread_attach(void);
+uint64_t thread_key(void);
 void internal_error(const char *where); /* takes the exception that is set */
 PyObject *recording_start(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *recording_stop(PyObject *module, PyObject *unused);
@@ -165,6 +166,7 @@ void strand_sync(struct thread_state *thread, PyThreadState *python);
 bool strand_write_state(struct thread_state *thread);
 void strand_push(struct thread_state *thread, struct scope *scope);
 void strand_pop(struct thread_state *thread, const struct scope *scope);
+void strand_drop(struct thread_state *thread, const struct scope *scope);
 /* For bodies that run in steps: the strand as a step finds it, taken over by the
  * body's span, and given back. */
 struct strand_mark {
@@ -175,6 +177,7 @@ struct strand_mark {
 void strand_save(const struct thread_state *thread, struct strand_mark *mark);
 void strand_enter(struct thread_state *thread, const struct scope *scope);
 void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published);
+PyObject *strand_set_correlation(PyObject *module, PyObject *value);
 int strand_init(PyObject *module);
 
 /* values.c */
@@ -247,10 +250,13 @@ PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t na
 PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 
 /* nvtx.c */
-void nvtx_mark(struct site *site, int64_t id);
-void nvtx_open(struct scope *scope, struct thread_state *thread, bool pushable);
-/* `opener`: the thread that opened it, NULL if that is gone. */
-void nvtx_close(struct scope *scope, struct thread_state *opener, bool opener_is_here);
+void nvtx_mark(struct thread_state *here, struct site *site, int64_t id);
+/* `pushable`: this thread will close the scope, and inside what is open now. */
+void nvtx_open(struct scope *scope, struct thread_state *here, bool pushable);
+/* A pushed scope only on the thread that opened it.  `here`: NULL when nothing
+ * records. */
+void nvtx_close(struct scope *scope, struct thread_state *here);
+void nvtx_settle(struct thread_state *here);
 int nvtx_configure(PyObject *bridge);
 
 /* calls.c */

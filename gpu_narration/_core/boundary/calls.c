@@ -65,7 +65,7 @@ static void write_call(struct site *site, PyObject *const *names, const struct v
     event_put_values(&event, rest);
     int64_t id = event_commit(&event);
     if (UNLIKELY(core.nvtx_on))
-        nvtx_mark(site, id);
+        nvtx_mark(event.thread, site, id);
 }
 
 /* A name that is no string is shown by its summary, never refused. */

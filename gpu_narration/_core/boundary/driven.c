@@ -118,7 +118,8 @@ static PySendResult driven_send_value(PyObject *self, PyObject *value, PyObject 
     if (driven->ended || driven->running)
         return PyIter_Send(driven->inner, value, result); /* its own error for that */
     step_begin(driven);
-    return step_end(driven, PyIter_Send(driven->inner, value, result), *result);
+    PySendResult sent = PyIter_Send(driven->inner, value, result);
+    return step_end(driven, sent, *result);
 }
 
 /* Turns the return value of a method that steps the body (throw) into a

@@ -113,6 +113,15 @@ static void thread_ended(void *unused)
     (void)pthread_mutex_unlock(&core.threads_lock);
 }
 
+/* Numbers an OS thread for as long as it lives, over all recordings; never reused. */
+uint64_t thread_key(void)
+{
+    static __thread uint64_t key;
+    if (key == 0)
+        key = ++core.next_thread_key;
+    return key;
+}
+
 struct thread_state *thread_attach(void)
 {
     if (core.generation == 0)
@@ -122,7 +131,7 @@ struct thread_state *thread_attach(void)
         core.suppressed++;
         return NULL;
     }
-    thread->key = ++core.next_thread_key;
+    thread->key = thread_key();
     thread->context_version = UINT64_MAX; /* look at the context first */
     (void)pthread_mutex_lock(&core.threads_lock);
     gn_writer_open(&thread->writer, &core.recording->ring, UINT32_MAX);
@@ -263,6 +272,8 @@ PyObject *recording_stop(PyObject *module, PyObject *unused)
     (void)unused;
     if (core.generation == 0)
         Py_RETURN_NONE;
+    if (thread_slot.generation == core.generation)
+        nvtx_settle(thread_slot.state);
     /* From here no event begins; under the GIL none is half written. */
     struct thread_state *thread = end_generation();
     gn_recording_close(core.recording);

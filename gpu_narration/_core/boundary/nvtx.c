@@ -38,11 +38,6 @@ static PyObject *call_with_payload(PyObject *method, struct site *site, int64_t 
     return result;
 }
 
-void nvtx_mark(struct site *site, int64_t id)
-{
-    Py_XDECREF(call_with_payload(bridge.mark, site, id));
-}
-
 static void pop(void)
 {
     PyObject *result = PyObject_CallNoArgs(bridge.pop);
@@ -51,17 +46,24 @@ static void pop(void)
     Py_XDECREF(result);
 }
 
-/* Push/pop belongs to one OS thread: what another thread closed is popped here. */
-static void pay_owed_pops(struct thread_state *thread)
+/* Push/pop belongs to one OS thread: what another thread closed is popped here,
+ * as soon as this one comes by. */
+void nvtx_settle(struct thread_state *here)
 {
-    unsigned owed = atomic_exchange(&thread->owed_pops, 0);
+    unsigned owed = atomic_exchange(&here->owed_pops, 0);
     while (owed-- > 0)
         pop();
 }
 
-void nvtx_open(struct scope *scope, struct thread_state *thread, bool pushable)
+void nvtx_mark(struct thread_state *here, struct site *site, int64_t id)
 {
-    pay_owed_pops(thread);
+    nvtx_settle(here);
+    Py_XDECREF(call_with_payload(bridge.mark, site, id));
+}
+
+void nvtx_open(struct scope *scope, struct thread_state *here, bool pushable)
+{
+    nvtx_settle(here);
     PyObject *result =
         call_with_payload(pushable ? bridge.push : bridge.start, scope->site, scope->id);
     if (pushable) {
@@ -72,8 +74,10 @@ void nvtx_open(struct scope *scope, struct thread_state *thread, bool pushable)
     }
 }
 
-void nvtx_close(struct scope *scope, struct thread_state *opener, bool opener_is_here)
+void nvtx_close(struct scope *scope, struct thread_state *here)
 {
+    if (here != NULL)
+        nvtx_settle(here);
     if (scope->range != NULL) {
         PyObject *result = PyObject_CallOneArg(bridge.end, scope->range);
         if (result == NULL)
@@ -81,13 +85,9 @@ void nvtx_close(struct scope *scope, struct thread_state *opener, bool opener_is
         Py_XDECREF(result);
         Py_CLEAR(scope->range);
     }
-    if (!scope->pushed)
-        return;
-    scope->pushed = false;
-    if (opener_is_here)
+    if (scope->pushed)
         pop();
-    else if (opener != NULL)
-        atomic_fetch_add(&opener->owed_pops, 1);
+    scope->pushed = false;
 }
 
 int nvtx_configure(PyObject *source)

@@ -116,7 +116,7 @@ static PyObject *emit(struct site *site, PyObject *const *names, const struct fi
     put_fields(&event, fields);
     int64_t id = event_commit(&event);
     if (core.nvtx_on)
-        nvtx_mark(site, id);
+        nvtx_mark(thread, site, id);
     return PyLong_FromLongLong(id);
 }
 

@@ -18,7 +18,7 @@ void scope_opened(struct scope *scope, struct thread_state *thread, struct site 
     scope->thread_key = thread->key;
     strand_push(thread, scope);
     if (UNLIKELY(core.nvtx_on))
-        nvtx_open(scope, thread, pushable && !scope->published);
+        nvtx_open(scope, thread, pushable);
 }
 
 void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream)
@@ -100,17 +100,20 @@ static void put_error(struct event *event, PyObject *error, PyObject *text)
 
 /* ---- closing ---- */
 
-/* The thread that opened the scope, if it still records. */
-static struct thread_state *opening_thread(const struct scope *scope, struct thread_state *here)
+/* Ends the scope for the thread that opened it, which is not this one.  The lock
+ * keeps that thread's state from going away with it. */
+static void close_for_opener(struct scope *scope)
 {
-    if (LIKELY(here->key == scope->thread_key))
-        return here;
     (void)pthread_mutex_lock(&core.threads_lock);
-    struct thread_state *thread = core.threads;
-    while (thread != NULL && thread->key != scope->thread_key)
-        thread = thread->next;
+    struct thread_state *opener = core.threads;
+    while (opener != NULL && opener->key != scope->thread_key)
+        opener = opener->next;
+    if (opener != NULL && scope->generation == core.generation)
+        strand_drop(opener, scope);
+    if (opener != NULL && scope->pushed)
+        atomic_fetch_add(&opener->owed_pops, 1);
     (void)pthread_mutex_unlock(&core.threads_lock);
-    return thread;
+    scope->pushed = false;
 }
 
 static void write_end(const struct scope *scope, uint64_t end_tick, const struct ending *ending,
@@ -142,11 +145,20 @@ static void leave_strand(struct scope *scope)
     struct thread_state *here = recording_thread();
     if (here == NULL)
         return;
-    struct thread_state *opener = opening_thread(scope, here);
-    if (opener != NULL)
-        strand_pop(opener, scope);
+    if (LIKELY(here->key == scope->thread_key))
+        strand_pop(here, scope);
+    else
+        close_for_opener(scope);
     if (UNLIKELY(scope->pushed || scope->range != NULL))
-        nvtx_close(scope, opener, opener == here);
+        nvtx_close(scope, here);
+}
+
+/* The recording ended inside the span: only a tool still waits for its end. */
+static void close_late(struct scope *scope)
+{
+    if (scope->pushed && scope->thread_key != thread_key())
+        close_for_opener(scope);
+    nvtx_close(scope, NULL);
 }
 
 static void close_recorded(struct scope *scope, uint64_t end_tick, const struct ending *ending)
@@ -176,7 +188,7 @@ void scope_close(struct scope *scope, const struct ending *ending)
     if (LIKELY(scope->generation == core.generation))
         close_recorded(scope, end_tick, ending);
     else if (scope->pushed || scope->range != NULL)
-        nvtx_close(scope, NULL, true); /* the recording ended inside the span */
+        close_late(scope);
     scope->id = 0;
 }
 
@@ -260,6 +272,7 @@ static void span_open(struct span *span)
     struct site *site = site_find(GN_KIND_SPAN, span->names, PyEval_GetGlobals());
     if (site == NULL || !site_ready(site))
         return;
+    bool nests = !core.nvtx_on || !caller_can_suspend();
     struct event event;
     if (!event_begin(&event, site->id))
         return;
@@ -270,7 +283,8 @@ static void span_open(struct span *span)
     struct thread_state *thread = event.thread;
     uint64_t tick = event.tick;
     int64_t id = event_commit(&event);
-    scope_opened(&span->scope, thread, site, id, tick, !core.nvtx_on || !caller_can_suspend());
+    /* Under an event loop an AsyncExitStack may hold the span across an await. */
+    scope_opened(&span->scope, thread, site, id, tick, nests && !thread->publishing);
     if (UNLIKELY(span->flags != 0))
         scope_hook_enter(&span->scope, span->flags, span->stream);
 }
@@ -308,12 +322,15 @@ static void span_dealloc(PyObject *self)
 {
     struct span *span = (struct span *)self;
     PyTypeObject *type = Py_TYPE(self);
+    PyObject *error_type, *error, *traceback;
+    PyErr_Fetch(&error_type, &error, &traceback); /* it may go while a frame unwinds */
     while (span->depth > 0) { /* __enter__ without __exit__: the span ends here */
         struct ending ending = {.outcome = GN_OUTCOME_CLOSED};
         span->depth--;
         scope_close(&span->scope, &ending);
         restore_outer(span);
     }
+    PyErr_Restore(error_type, error, traceback);
     for (int i = 0; i < NAME_COUNT; i++)
         Py_XDECREF(span->names[i]);
     Py_XDECREF(span->stream);

@@ -10,9 +10,9 @@
  *     also put into a context variable, which every task copies when it is made
  *     and asyncio.to_thread carries over.  Setting it costs some 100 ns, so plain
  *     threads do not.
- *   - CPython bumps tstate->context_ver whenever a context is entered, left or
- *     changed.  As long as it stands still nothing has to be looked up: one
- *     compare an event.
+ *   - CPython bumps tstate->context_ver whenever a context is entered or left, and
+ *     our variables are set only here.  As long as it stands still nothing has to
+ *     be looked up: one compare an event.
  *
  * What the reader believes is kept apart (writer.span, writer.correlation) and
  * corrected by a GN_SYS_STATE record only when an event is about to be written
@@ -209,13 +209,10 @@ static void note_closed(struct thread_state *thread, const struct scope *scope)
     thread->closed_count++;
 }
 
-/* Any order: generators and ExitStacks may end spans that are not innermost. */
-void strand_pop(struct thread_state *thread, const struct scope *scope)
+/* Any order: generators and ExitStacks may end spans that are not innermost.
+ * Also for another thread's strand, whose context is out of reach. */
+void strand_drop(struct thread_state *thread, const struct scope *scope)
 {
-    if (scope->published && thread->variable == scope->id) {
-        variable_set(thread, scope->variable_before);
-        thread->variable = scope->variable_before;
-    }
     if (thread->span == scope->id) {
         thread->span =
             thread->closed_count == 0 ? scope->parent : open_ancestor(thread, scope->parent);
@@ -223,6 +220,15 @@ void strand_pop(struct thread_state *thread, const struct scope *scope)
     } else {
         note_closed(thread, scope);
     }
+}
+
+void strand_pop(struct thread_state *thread, const struct scope *scope)
+{
+    if (scope->published && thread->variable == scope->id) {
+        variable_set(thread, scope->variable_before);
+        thread->variable = scope->variable_before;
+    }
+    strand_drop(thread, scope);
 }
 
 void strand_save(const struct thread_state *thread, struct strand_mark *mark)
@@ -246,6 +252,24 @@ void strand_restore(struct thread_state *thread, const struct strand_mark *mark,
         variable_set(thread, mark->variable);
     thread->span = mark->span;
     thread->span_site = mark->site;
+}
+
+/* set_correlation(value): sets the context variable, and makes this thread look. */
+PyObject *strand_set_correlation(PyObject *module, PyObject *value)
+{
+    (void)module;
+    if (value != Py_None && !PyUnicode_Check(value)) {
+        PyErr_Format(PyExc_TypeError, "a correlation id must be str or None, not %.200s",
+                     Py_TYPE(value)->tp_name);
+        return NULL;
+    }
+    PyObject *token = PyContextVar_Set(core.correlation_variable, value);
+    if (token == NULL)
+        return NULL;
+    Py_DECREF(token);
+    if (core.generation != 0 && thread_slot.generation == core.generation)
+        thread_slot.state->context_version = UINT64_MAX;
+    Py_RETURN_NONE;
 }
 
 int strand_init(PyObject *module)

@@ -1,0 +1,63 @@
+# Everything a fresh machine needs: Python >= 3.11, a C compiler, make.
+
+PYTHON ?= python3
+VENV ?= .venv
+BUILD ?= build
+BIN := $(VENV)/bin
+SOURCES := $(shell find gpu_narration kernels -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' -o -name '*.cu' -o -name '*.toml')
+
+.DEFAULT_GOAL := help
+.PHONY: help demo test lint types native examples bench check clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+demo: $(VENV)/.for-demo ## run a tiny model and some kernels, traced, and show what happened
+	$(BIN)/gpu-narration demo
+
+test: $(VENV)/.for-test ## run the whole test suite on the installed package
+	$(BIN)/pytest $(TESTS)
+
+lint: $(VENV)/.for-dev ## ruff: rules and format
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+
+types: $(VENV)/.for-dev ## mypy, strict
+	$(BIN)/mypy
+
+native: ## the C core alone, under ASan+UBSan, under TSan, and with all warnings
+	$(MAKE) -C tests/native/core BUILD=$(abspath $(BUILD))/native
+
+examples: $(VENV)/.for-test ## run every example
+	$(BIN)/python examples/run_all.py
+
+bench: $(VENV)/.for-test ## what an event costs here, beside an empty C call
+	$(BIN)/python bench/first_ratio.py
+
+check: lint types native test examples ## all of the above that can fail
+
+clean: ## remove what was built
+	rm -rf $(BUILD) $(VENV) *.egg-info
+
+# The package is installed, not linked: what is tested is what users get.
+define install
+	rm -rf build/lib* build/bdist* build/temp*
+	$(BIN)/pip install --quiet --disable-pip-version-check '$(1)'
+	touch $@
+endef
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "gpu_narration needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version)"; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	touch $@
+
+$(VENV)/.for-demo: $(VENV)/.made pyproject.toml setup.py $(SOURCES)
+	$(call install,.[demo])
+
+$(VENV)/.for-test: export GPU_NARRATION_WERROR = 1
+$(VENV)/.for-test: $(VENV)/.made pyproject.toml setup.py $(SOURCES)
+	$(call install,.[test])
+
+$(VENV)/.for-dev: $(VENV)/.for-test
+	$(call install,.[dev])

@@ -1,0 +1,225 @@
+"""What there is on a machine: each look is one function and gives one or more findings."""
+
+from __future__ import annotations
+
+import ctypes
+import importlib.metadata
+import importlib.util
+import os
+import platform
+import shutil
+import subprocess
+import tempfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from gpu_narration import _core
+from gpu_narration._version import __version__
+from gpu_narration.cuda import ranges
+from gpu_narration.cuda.backend import CudaError, NoBackend, choose
+from gpu_narration.cuda.nvml import Nvml, NvmlUnavailable
+
+#: Bindings of libllama that are known to work with ffi.trace_library.
+_LLAMA_PACKAGES = {
+    "llama_cpp": "llama-cpp-python",
+    "ik_llama_cpp": "ik-llama-cpp-python",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """One line of the report.  ``essential``: without it nothing can be recorded."""
+
+    subject: str
+    ok: bool
+    found: str
+    todo: str = ""
+    essential: bool = False
+
+    def as_object(self) -> dict[str, object]:
+        return {
+            "subject": self.subject, "ok": self.ok, "found": self.found, "todo": self.todo or None,
+            "essential": self.essential,
+        }  # fmt: skip
+
+
+def examine() -> list[Finding]:
+    """Looks at everything; a look that fails is a finding itself."""
+    findings: list[Finding] = []
+    for look in _LOOKS:
+        try:
+            findings += look()
+        except Exception as error:  # noqa: BLE001 - the report must come out whole
+            findings.append(Finding(look.__name__.strip("_"), False, f"could not look: {error!r}"))
+    return findings
+
+
+def _package() -> Iterator[Finding]:
+    yield Finding(
+        "gpu_narration",
+        True,
+        f"{__version__}, trace format {_core.FORMAT_VERSION}, Python {platform.python_version()}, "
+        f"{platform.system()} {platform.machine()}",
+    )
+
+
+def _recording() -> Iterator[Finding]:
+    """A real recording of two events, read back."""
+    from gpu_narration import recorder
+    from gpu_narration.tracefile import Trace
+
+    if _core.stats() is not None:
+        yield Finding("recording", True, "a recording is running", essential=True)
+        return
+    with tempfile.TemporaryDirectory() as directory:
+        with recorder.start(
+            f"{directory}/doctor.gnt", backend="none", vram=False, nvtx="off", children=False
+        ):
+            _core.trace_tiny("doctor", "look", "", "{}", 1)
+            clock = _core.clock_source()
+            _core.trace_tiny("doctor", "look", "", "{}", 2)
+        count = sum(1 for _ in Trace(f"{directory}/doctor.gnt").events())
+    yield Finding(
+        "recording", count == 2, f"{count} of 2 test events came back", essential=True,
+        todo="" if count == 2 else "report this as a bug",
+    )  # fmt: skip
+    counter = clock != "monotonic"
+    yield Finding(
+        "clock",
+        counter,
+        f"{clock}: {'the CPU counter' if counter else 'clock_gettime'}",
+        "" if counter else "nothing: the counter is not steady here, events cost some 40 ns more",
+    )
+
+
+def _driver() -> Iterator[Finding]:
+    try:
+        driver = ctypes.CDLL("libcuda.so.1")
+    except OSError:
+        yield Finding(
+            "CUDA driver", False, "libcuda.so.1 is not on this machine",
+            "install the NVIDIA driver, or use backend='mock' to simulate a GPU",
+        )  # fmt: skip
+        return
+    version = ctypes.c_int(0)
+    status = driver.cuDriverGetVersion(ctypes.byref(version))
+    yield Finding(
+        "CUDA driver",
+        status == 0,
+        f"supports CUDA {version.value // 1000}.{version.value % 1000 // 10}"
+        if status == 0
+        else f"cuDriverGetVersion returned {status}",
+        "" if status == 0 else "check the driver with nvidia-smi",
+    )
+
+
+def _nvml() -> Iterator[Finding]:
+    try:
+        nvml = Nvml()
+    except NvmlUnavailable as reason:
+        yield Finding(
+            "NVML", False, str(reason),
+            "install the NVIDIA driver (in a container: the runtime option for GPUs); "
+            "without NVML no VRAM is watched",
+        )  # fmt: skip
+        return
+    yield Finding("NVML", True, f"driver {nvml.driver_version()}, memory v{nvml.memory_version}")
+    for device in nvml.devices:
+        memory = nvml.memory_info(device.index)
+        yield Finding(
+            f"gpu{device.index}",
+            True,
+            f"{device.uuid} {device.name} at {device.pci_bus_id}, "
+            f"{memory.used_bytes >> 20} of {memory.total_bytes >> 20} MiB used",
+        )
+    if not nvml.devices:
+        yield Finding(
+            "devices", False, "no device is visible", "check CUDA_VISIBLE_DEVICES and nvidia-smi"
+        )
+
+
+def _cupy() -> Iterator[Finding]:
+    version = _version("cupy-cuda13x", "cupy-cuda12x", "cupy-cuda11x", "cupy")
+    if importlib.util.find_spec("cupy") is None:
+        yield Finding(
+            "CuPy", False, "not installed", "pip install 'gpu-narration[cuda13]' (or cuda12)"
+        )
+        return
+    backend = choose("auto")
+    if isinstance(backend, NoBackend):
+        yield Finding("CuPy", False, f"{version}: {backend.reason}", "check the driver's version")
+        return
+    names = ", ".join(f"{device.uuid} {device.name}" for device in backend.devices())
+    yield Finding("CuPy", True, f"{version}: {names}")
+
+
+def _backend() -> Iterator[Finding]:
+    try:
+        backend = choose("auto")
+    except CudaError as error:
+        yield Finding("backend auto", False, str(error))
+        return
+    if isinstance(backend, NoBackend):
+        yield Finding(
+            "backend auto", False, f"none: {backend.reason}",
+            "GPU time is None with that reason; backend='mock' simulates, and says so",
+        )  # fmt: skip
+    else:
+        yield Finding("backend auto", True, backend.name)
+
+
+def _nvtx() -> Iterator[Finding]:
+    version = _version("nvtx")
+    injected = next((name for name in ranges.ATTACHED_VARIABLES if os.environ.get(name)), None)
+    if injected is None:
+        yield Finding(
+            "NVTX", True, f"nvtx {version}; no tool is attached to this process",
+            "run under a tool to see ranges: nsys profile -t cuda,nvtx gpu-narration run app.py",
+        )  # fmt: skip
+        return
+    attached = ranges.attach() is not None
+    yield Finding(
+        "NVTX", attached, f"nvtx {version}; {injected}={os.environ[injected]}, "
+        + ("a tool listens" if attached else "but no tool answers"),
+        "" if attached else "check that the path names a library of the tool",
+    )  # fmt: skip
+
+
+def _nsight() -> Iterator[Finding]:
+    for name, what in (("nsys", "Nsight Systems"), ("ncu", "Nsight Compute")):
+        path = shutil.which(name)
+        if path is None:
+            yield Finding(what, False, f"{name} is not on PATH", f"install {what} to profile with it")
+            continue
+        answer = subprocess.run(
+            [path, "--version"], capture_output=True, text=True, timeout=20, check=False
+        )
+        lines = (answer.stdout or answer.stderr).strip().splitlines()
+        yield Finding(what, answer.returncode == 0, lines[-1] if lines else path)
+
+
+def _llama() -> Iterator[Finding]:
+    found = False
+    for module, distribution in _LLAMA_PACKAGES.items():
+        if importlib.util.find_spec(module) is not None:
+            found = True
+            yield Finding("llama", True, f"{distribution} {_version(distribution)}")
+    if not found:
+        yield Finding(
+            "llama", False, "no ctypes binding of libllama is installed",
+            "pip install 'gpu-narration[demo]' for a small engine, or llama-cpp-python",
+        )  # fmt: skip
+
+
+def _version(*distributions: str) -> str:
+    for distribution in distributions:
+        try:
+            return importlib.metadata.version(distribution)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return "of unknown version"
+
+
+_LOOKS: tuple[Callable[[], Iterator[Finding]], ...] = (
+    _package, _recording, _driver, _nvml, _cupy, _backend, _nvtx, _nsight, _llama,
+)  # fmt: skip

@@ -1,0 +1,89 @@
+"""``gpu-narration run``: runs a Python program and records it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gpu_narration.cli.options import report_errors
+from gpu_narration.cuda.backend import BACKENDS
+from gpu_narration.recorder import VOICES
+
+if TYPE_CHECKING:
+    from gpu_narration.cli.program import Program
+
+
+@click.command(
+    context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
+    epilog="""\b
+Examples:
+  gpu-narration run train.py --epochs 3
+  gpu-narration run -o serve.gnt -m myapp.server --port 8000
+  gpu-narration run --console --filter 'info,engine=trace' app.py
+  gpu-narration run --backend mock examples/two_streams.py
+
+The program's output, exit status and signals are its own.  What is recorded is
+what the program marks with gpu_narration; see the README for how.""",
+)
+@click.option("--output", "-o", type=click.Path(path_type=Path), default=None,
+              help="Trace directory; default PROGRAM.gnt, numbered if that exists.")  # fmt: skip
+@click.option("--overwrite", is_flag=True, help="Replace a trace that is at OUTPUT already.")
+@click.option("--module", "-m", "module", help="Run a module, as python -m does.")
+@click.option("--filter", "filter_", default=None, metavar="DIRECTIVES",
+              help="What to record, as info,myapp.worker=trace,tokenizer=off.")  # fmt: skip
+@click.option("--console", is_flag=True, help="Show the narration on stderr as it happens.")
+@click.option("--voice", type=click.Choice(VOICES), default=None, help="Whose words the console shows.")
+@click.option("--backend", type=click.Choice(BACKENDS), default=None, help="The GPU backend.")
+@click.option("--on-full", type=click.Choice(["wait", "drop"]), default="wait", show_default=True,
+              help="What a thread does when the ring is full.")  # fmt: skip
+@click.option("--nvtx", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
+              help="Mark ranges for an attached tool.")  # fmt: skip
+@click.option("--quiet", "-q", is_flag=True, help="Do not say at the end where the trace is.")
+@click.argument("program", nargs=-1, type=click.UNPROCESSED)
+@report_errors
+def run(
+    output: Path | None,
+    overwrite: bool,
+    module: str | None,
+    filter_: str | None,
+    console: bool,
+    voice: str | None,
+    backend: str | None,
+    on_full: str,
+    nvtx: str,
+    quiet: bool,
+    program: tuple[str, ...],
+) -> Program:
+    """Runs PROGRAM (a script and its arguments, or -m MODULE and its arguments) and records it."""
+    from gpu_narration import recorder
+    from gpu_narration.cli.program import Program
+    from gpu_narration.tracedir import unused
+
+    if module is None and not program:
+        raise click.UsageError("give a script, or -m MODULE")
+    if module is None:
+        script = Path(program[0])
+        if not script.is_file():
+            raise click.UsageError(f"there is no script {script}")
+        name, arguments = script.stem, program[1:]
+    else:
+        name, arguments = module.rpartition(".")[2], program
+    started = recorder.start_for_command(
+        output if output is not None else unused(f"{name}.gnt"),
+        overwrite=overwrite,
+        console=(voice or True) if console or voice else None,
+        filter=filter_,
+        backend=backend,
+        on_full=on_full,
+        nvtx=nvtx,
+    )
+    return Program(
+        script=None if module is not None else str(program[0]),
+        module=module,
+        arguments=list(arguments),
+        recorder=started,
+        quiet=quiet,
+    )
+

@@ -1,0 +1,1 @@
+"""The demonstration: a tiny real model, real FFI calls, kernels, memory."""

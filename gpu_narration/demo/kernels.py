@@ -1,0 +1,157 @@
+"""The kernels of the demonstration: on a GPU where there is one, else simulated.
+
+Both machines are given the same work: two streams that overlap, memory that
+comes and goes, and one allocation that cannot be had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+from gpu_narration._types import Level
+from gpu_narration.cuda import CudaError, MockBackend, MockKernel, TracedKernel, kernel
+from gpu_narration.cuda.backend import Backend
+from gpu_narration.kernels import KernelSpec, catalogue, source
+from gpu_narration.narration import narrate
+from gpu_narration.tracing import span, trace_fn
+
+ELEMENTS = 1 << 20
+ROWS = 1 << 10
+SPIN_NS = 2_000_000
+GIB = 1 << 30
+
+
+class Machine(Protocol):
+    """What the work needs of a GPU."""
+
+    streams: Sequence[Any]
+
+    def allocate(self, size_bytes: int) -> Any:
+        """Device memory; raises :class:`MemoryError` if there is not enough."""
+
+    def free(self, memory: Any) -> None: ...
+
+    def launch(self, name: str, stream: Any) -> None: ...
+
+    def wait(self) -> None:
+        """Until everything is done: for the end of the program, not for timing."""
+
+
+@trace_fn(actor="demo")
+def run(backend: Backend, rounds: int) -> None:
+    """Allocates, launches on two streams that overlap, frees."""
+    machine: Machine = (
+        SimulatedMachine(backend) if isinstance(backend, MockBackend) else CupyMachine()
+    )
+    first, second = machine.streams
+    with span("demo", "load_weights", vram=True):
+        weights = machine.allocate(3 * GIB // 2)
+    for _ in range(rounds):
+        with span("demo", "step", gpu=True, vram=True, stream=first):
+            cache = machine.allocate(GIB // 4)
+            machine.launch("copy", first)
+            machine.launch("softmax", first)
+            machine.launch("saxpy", second)
+            machine.launch("spin", second)
+        with span("demo", "drop_cache", vram=True):
+            machine.free(cache)
+    machine.wait()
+    _ask_for_too_much(machine)
+    with span("demo", "unload", vram=True):
+        machine.free(weights)
+
+
+def _ask_for_too_much(machine: Machine) -> None:
+    try:
+        machine.allocate(1 << 50)
+    except MemoryError as error:
+        narrate(
+            "demo", "allocate", "1 PiB", f"The allocation was refused, as it should be: {error}",
+            level=Level.WARN, cute="The card politely declined a petabyte",
+        )  # fmt: skip
+
+
+def _arguments(name: str, x: Any, y: Any) -> tuple[Any, ...]:
+    return {
+        "saxpy": (ELEMENTS, 2.0, x, y),
+        "copy": (ELEMENTS, x, y),
+        "softmax": (ROWS, ELEMENTS // ROWS, x, y),
+        "spin": (SPIN_NS,),
+    }[name]
+
+
+class SimulatedMachine:
+    """The simulator's streams and memory; kernels are their expected lengths."""
+
+    def __init__(self, backend: MockBackend) -> None:
+        self._gpu = backend.gpu
+        self.streams = (self._gpu.stream(), self._gpu.stream())
+        self._specs = catalogue()
+        self._kernels = {name: self._kernel(name, spec) for name, spec in self._specs.items()}
+
+    def allocate(self, size_bytes: int) -> int:
+        try:
+            return self._gpu.malloc(size_bytes)
+        except CudaError as error:
+            raise MemoryError(str(error)) from error
+
+    def free(self, memory: int) -> None:
+        self._gpu.free(memory)
+
+    def launch(self, name: str, stream: Any) -> None:
+        spec, arguments = self._specs[name], _arguments(name, None, None)
+        block = (spec.threads_per_block,)
+        self._kernels[name]((spec.blocks(arguments),), block, arguments, stream=stream)
+
+    def wait(self) -> None:
+        self._gpu.synchronize()
+
+    @staticmethod
+    def _kernel(name: str, spec: KernelSpec) -> TracedKernel:
+        return kernel(MockKernel(name, lambda _grid, _block, args: spec.simulated_ns(args)))
+
+
+class CupyMachine:
+    """The real thing, through CuPy."""
+
+    def __init__(self) -> None:
+        import cupy
+
+        self._cupy: Any = cupy
+        self.streams = (cupy.cuda.Stream(non_blocking=True), cupy.cuda.Stream(non_blocking=True))
+        self._x = cupy.ones(ELEMENTS, dtype=cupy.float32)
+        self._y = cupy.ones(ELEMENTS, dtype=cupy.float32)
+        self._specs = catalogue()
+        self._kernels = {
+            name: kernel(cupy.RawKernel(source(name), spec.function))
+            for name, spec in self._specs.items()
+        }
+
+    def allocate(self, size_bytes: int) -> Any:
+        # Straight from the driver: a caching pool would hide that memory comes and goes.
+        try:
+            return self._cupy.cuda.runtime.malloc(size_bytes)
+        except self._cupy.cuda.runtime.CUDARuntimeError as error:
+            raise MemoryError(str(error)) from error
+
+    def free(self, memory: Any) -> None:
+        self._cupy.cuda.runtime.free(memory)
+
+    def launch(self, name: str, stream: Any) -> None:
+        spec, arguments = self._specs[name], _arguments(name, self._x, self._y)
+        typed = tuple(
+            self._typed(value, parameter.type)
+            for value, parameter in zip(arguments, spec.parameters, strict=True)
+        )
+        block = (spec.threads_per_block,)
+        self._kernels[name]((spec.blocks(arguments),), block, typed, stream=stream)
+
+    def wait(self) -> None:
+        for stream in self.streams:
+            stream.synchronize()
+
+    def _typed(self, value: Any, kind: str) -> Any:
+        if kind == "unsigned long long":
+            return self._cupy.uint64(value)
+        return self._cupy.float32(value) if kind == "float" else value

@@ -1,0 +1,128 @@
+"""Tracing a C library that is used through ctypes.
+
+Every function pointer of the library changes its class, in place, to a subclass
+whose calls are recorded.  Since the objects stay what they were, names bound to
+them anywhere, ``argtypes``, ``restype``, ``errcheck``, ``ctypes.cast`` and
+``lib.f is lib.f`` keep working, and functions looked up later are traced too.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import fnmatch
+import gc
+from collections.abc import Iterable
+from pathlib import PurePath
+from types import TracebackType
+from typing import Any
+
+from gpu_narration import _core
+
+_MARK = "_gpu_narration_traced"
+
+
+class TracedLibrary:
+    """A library whose calls are recorded; a context manager that ends it."""
+
+    def __init__(self, lib: Any, original: type, traced: type, actor: str) -> None:
+        self._lib = lib
+        self._original = original
+        self._traced = traced
+        self.actor = actor
+
+    def untrace(self) -> None:
+        """Makes every function what it was.  Doing it twice is no error."""
+        if self._lib.__dict__.get("_FuncPtr") is not self._traced:
+            return
+        self._lib._FuncPtr = self._original
+        # Forgetting goes by class, so it comes first: what is kept about a function
+        # would otherwise outlive this, and be believed by the next trace_library().
+        _core.foreign_forget(self._traced)
+        _change_class(self._traced, self._original)
+
+    def __enter__(self) -> TracedLibrary:
+        return self
+
+    def __exit__(
+        self,
+        exc_type: type[BaseException] | None,
+        exc: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.untrace()
+
+
+def trace_library(
+    lib: ctypes.CDLL,
+    *,
+    actor: str | None = None,
+    include: Iterable[str] = ("*",),
+    exclude: Iterable[str] = (),
+) -> TracedLibrary:
+    """Makes every call through a ctypes library a span: arguments, result or error, time.
+
+    actor: whose calls they are; default the library's name, ``libllama.so`` → llama.
+    include, exclude: patterns of function names (``llama_*``), as in :mod:`fnmatch`.
+
+    A span begins before the call and is in the trace even if the call never
+    returns.  Integers, floats, strings and bytes are recorded as they are (texts
+    up to 1 KiB), structures by type and size; no pointer is followed.  The GIL is
+    released as before.
+
+    A library that is traced already is left as it is.  Raises TypeError for what
+    is no ctypes library.
+    """
+    if not isinstance(lib, ctypes.CDLL):
+        raise TypeError(
+            f"ffi.trace_library() needs a ctypes library such as ctypes.CDLL('libx.so'), "
+            f"not {type(lib).__name__}"
+        )
+    # In the instance since CDLL.__init__; a name of ours keeps the handle.
+    original: Any = lib._FuncPtr
+    known = original.__dict__.get(_MARK)
+    if isinstance(known, TracedLibrary):
+        return known
+    name = actor or _library_name(lib)
+    included, excluded = tuple(include), tuple(exclude)
+
+    def describe(function: Any) -> tuple[str, str] | None:
+        symbol = getattr(function, "__name__", None)
+        if not isinstance(symbol, str):
+            symbol = f"function_{ctypes.cast(function, ctypes.c_void_p).value or 0:x}"
+        if not _matches(symbol, included) or _matches(symbol, excluded):
+            return None
+        return name, symbol
+
+    traced: Any = type(original)(
+        original.__name__,
+        (original,),
+        {
+            "__slots__": (),
+            "__module__": original.__module__,
+            "__qualname__": original.__qualname__,
+            "_flags_": original._flags_,
+            "_restype_": original._restype_,
+        },
+    )
+    handle = TracedLibrary(lib, original, traced, name)
+    setattr(traced, _MARK, handle)
+    _core.foreign_adopt(traced, describe)
+    lib._FuncPtr = traced
+    _change_class(original, traced)
+    return handle
+
+
+def _change_class(before: type, after: type) -> None:
+    """All instances, wherever they are held: functions are few, and this is rare."""
+    for candidate in gc.get_objects():
+        if type(candidate) is before:
+            candidate.__class__ = after
+
+
+def _library_name(lib: ctypes.CDLL) -> str:
+    stem = PurePath(lib._name or "python").name.partition(".")[0]
+    return stem.removeprefix("lib") or "ffi"
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatch.fnmatchcase(name, pattern) for pattern in patterns)
