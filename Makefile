@@ -24,6 +24,7 @@ lint: $(VENV)/.for-dev ## ruff: rules and format
 
 types: $(VENV)/.for-dev ## mypy, strict
 	$(BIN)/mypy
+	$(BIN)/mypy kernels
 
 native: ## the C core alone, under ASan+UBSan, under TSan, and with all warnings
 	$(MAKE) -C tests/native/core BUILD=$(abspath $(BUILD))/native

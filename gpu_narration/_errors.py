@@ -6,6 +6,7 @@ in a slug that docs/messages.md explains.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from typing import ClassVar
@@ -40,7 +41,7 @@ class TraceExistsError(TracePathError):
 
 
 class AlreadyRecordingError(GpuNarrationError):
-    """This process records already."""
+    """A recording runs in this process already."""
 
     slug = "already-recording"
 
@@ -104,7 +105,6 @@ internal_error = _Internal()
 
 def say(message: str) -> None:
     """One line to the person at the terminal; never fails."""
-    try:
+    # stderr may be closed or gone: then there is nobody to tell.
+    with contextlib.suppress(OSError, ValueError, AttributeError):
         print(f"gpu_narration: {message}", file=sys.stderr, flush=True)
-    except (OSError, ValueError, AttributeError):
-        pass  # stderr is closed or gone: there is nobody to tell

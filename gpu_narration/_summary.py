@@ -34,10 +34,10 @@ _PLAIN_SUBTYPES: tuple[tuple[type, Callable[[Any], object]], ...] = (
     (float, float.__float__),
     (str, str.__str__),
     (bytes, bytes.__bytes__),
-    (bytearray, lambda value: f"bytearray[{len(value)}]"),
+    (bytearray, lambda value: f"{type(value).__name__}[{bytearray.__len__(value)}]"),
     (memoryview, lambda value: f"memoryview[{value.nbytes}]"),
     (range, lambda value: f"range({value.start}, {value.stop}, {value.step})"),
-    (list, lambda value: f"list[{list.__len__(value)}]"),
+    (list, lambda value: f"{type(value).__name__}[{list.__len__(value)}]"),
     (tuple, lambda value: f"{type(value).__name__}[{tuple.__len__(value)}]"),
     (dict, lambda value: f"{type(value).__name__}[{dict.__len__(value)}]"),
 )
@@ -71,7 +71,9 @@ def _tensor(value: Any) -> str:
 @_known("numpy", "generic")
 def _numpy_scalar(value: Any) -> object:
     plain = value.item()
-    return plain if isinstance(plain, (int, float, bool, str, bytes)) else f"<{type(value).__name__}>"
+    if isinstance(plain, (int, float, bool, str, bytes)):
+        return plain
+    return f"<{type(value).__name__}>"
 
 
 @_known("enum", "Enum")
@@ -82,26 +84,23 @@ def _enum(value: Any) -> str:
 @_known("pathlib", "PurePath")
 @_known("uuid", "UUID")
 @_known("decimal", "Decimal")
+@_known("_decimal", "Decimal")
 @_known("fractions", "Fraction")
 def _printed(value: Any) -> str:
     # The library's own __str__, even where a subclass has another.
     for base in type(value).__mro__:
         if base.__module__.partition(".")[0] in ("pathlib", "uuid", "decimal", "_decimal", "fractions"):
-            return str(base.__str__(value))
+            show: Any = base.__str__
+            return str(show(value))
     return f"<{type(value).__name__}>"
-
-
-@_known("_decimal", "Decimal")
-def _decimal(value: Any) -> str:
-    return _printed(value)
 
 
 @_known("datetime", "datetime")
 @_known("datetime", "date")
 @_known("datetime", "time")
 def _moment(value: Any) -> str:
-    base = next(base for base in type(value).__mro__ if base.__module__ == "datetime")
-    return str(base.isoformat(value))  # type: ignore[attr-defined]
+    base: Any = next(base for base in type(value).__mro__ if base.__module__ == "datetime")
+    return str(base.isoformat(value))
 
 
 def _ctypes_rule(value_type: type) -> Rule:
@@ -111,8 +110,10 @@ def _ctypes_rule(value_type: type) -> Rule:
     if issubclass(value_type, (ctypes.Structure, ctypes.Union)):
         return f"<{value_type.__name__}, {ctypes.sizeof(value_type)} bytes>"
     if issubclass(value_type, ctypes.Array):
-        element = value_type._type_.__name__
-        return f"{element}[{value_type._length_}]"
+        array: Any = value_type
+        return f"{array._type_.__name__}[{array._length_}]"
+    if issubclass(value_type, (ctypes.c_char_p, ctypes.c_wchar_p)):
+        return f"<{value_type.__name__}>"  # reading it would follow a pointer that may dangle
     if issubclass(value_type, ctypes._SimpleCData):
         read = ctypes._SimpleCData.value.__get__  # the C getter, not a subclass's
         return lambda value: _scalar(read(value), value_type)
@@ -120,6 +121,8 @@ def _ctypes_rule(value_type: type) -> Rule:
 
 
 def _scalar(value: object, value_type: type) -> object:
-    if value is None or isinstance(value, (int, float, bytes, str)):
+    if value is None:
+        return "NULL"
+    if isinstance(value, (int, float, bytes, str)):
         return value
     return f"<{value_type.__name__}>"

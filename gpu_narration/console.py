@@ -64,7 +64,8 @@ class Console:
             self._pump.join(1.0)
 
     def _carry(self) -> None:
-        assert self._process is not None and self._process.stdout is not None
+        assert self._process is not None
+        assert self._process.stdout is not None
         for line in self._process.stdout:
             with contextlib.suppress(OSError, ValueError):
                 print(line.decode(errors="replace"), end="", file=sys.stderr)

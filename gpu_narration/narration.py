@@ -33,13 +33,12 @@ def narrate(
     Returns the event id, or None if the event was not recorded.  Raises
     TypeError if one of the four texts is not a str.
     """
-    for name, text in (("cute", cute), ("story", story)):
-        if text is not None:
-            fields[name] = text
+    if cute is not None:
+        fields["cute"] = cute
+    if story is not None:
+        fields["story"] = story
     # Level.MUTE is never shown, so it need not be recorded.
     if level <= Level.MUTE:
         return None
     module = sys._getframe(1).f_globals.get("__name__", "")
-    return emit(
-        Kind.NARRATION, level, module, actor, action, target, human, fields if fields else None
-    )
+    return emit(Kind.NARRATION, level, module, actor, action, target, human, fields or None)

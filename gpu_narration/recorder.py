@@ -13,7 +13,7 @@ import sys
 import threading
 from pathlib import Path
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, Self
 
 from gpu_narration import _core, tracedir
 from gpu_narration._errors import (
@@ -114,7 +114,7 @@ class Recorder:
                 stop()
         return self.stats()
 
-    def __enter__(self) -> Recorder:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -305,6 +305,7 @@ def _begin(
     _begin_gpu(recorder)
     if options["children"]:
         _tell_children(recorder)
+    _end_with_multiprocessing()
     if options["console"]:
         from gpu_narration.console import Console
 
@@ -520,6 +521,25 @@ def _at_exit() -> None:
     with _lock:
         if _active is not None and _active._pid == os.getpid():
             _end(_active)
+
+
+def _end_with_multiprocessing() -> None:
+    """Children that multiprocessing forked end without atexit, after its finalizers."""
+    process = sys.modules.get("multiprocessing.process")
+    if process is None or process.parent_process() is None:
+        return
+    from multiprocessing import get_start_method, util
+
+    method = getattr(process.current_process(), "_start_method", None) or get_start_method()
+    if method != "spawn":
+        util.Finalize(None, _at_end_of_child, exitpriority=-sys.maxsize)
+
+
+def _at_end_of_child() -> None:
+    for thread in threading.enumerate():
+        if thread is not threading.current_thread() and not thread.daemon:
+            thread.join()  # as multiprocessing does next
+    _at_exit()
 
 
 # ---- beginning by itself ----

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from enum import IntEnum
+from itertools import pairwise
 
 
 class Rule(IntEnum):
@@ -42,7 +43,7 @@ def parameter_rule(name: str) -> Rule:
     words = [word.lower() for word in _WORD.findall(name)]
     if any(word in _SECRET_WORDS for word in words):
         return Rule.MASKED
-    if any(pair in _SECRET_PAIRS for pair in zip(words, words[1:], strict=False)):
+    if any(pair in _SECRET_PAIRS for pair in pairwise(words)):
         return Rule.MASKED
     if any(word in _CHECKED_WORDS for word in words):
         return Rule.CHECKED

@@ -88,7 +88,8 @@ def trace_fn(
     """
     if function is None:
         return functools.partial(_decorate, actor=actor, flags=gpu * _GPU | vram * _VRAM)
-    return _decorate(function, actor=actor, flags=gpu * _GPU | vram * _VRAM)
+    traced: F = _decorate(function, actor=actor, flags=gpu * _GPU | vram * _VRAM)
+    return traced
 
 
 def _decorate(function: Any, *, actor: str | None, flags: int) -> Any:
@@ -132,11 +133,11 @@ def _traced(function: Any, actor: str | None, flags: int) -> TracedFunction:
         like=known.get(key),
     )
     functools.update_wrapper(traced, function)
-    known.setdefault(key, _witness(traced, known))
+    known.setdefault(key, _witness(traced))
     return traced
 
 
-def _witness(traced: TracedFunction, known: dict[object, TracedFunction]) -> TracedFunction:
+def _witness(traced: TracedFunction) -> TracedFunction:
     """Something that keeps the site findable without keeping the function alive."""
     return TracedFunction(_no_function, "", "", "", (), (), like=traced)
 

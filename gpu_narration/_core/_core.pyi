@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, Self
 
 FORMAT_VERSION: Final[int]
 
@@ -16,7 +16,7 @@ class Span:
 
     @property
     def id(self) -> int | None: ...
-    def __enter__(self) -> Span: ...
+    def __enter__(self) -> Self: ...
     def __exit__(self, *exc_info: object) -> Literal[False]: ...
 
 class TracedFunction:
@@ -36,7 +36,7 @@ class TracedFunction:
         flags: int = 0,
         mask_result: bool = False,
         like: TracedFunction | None = None,
-    ) -> TracedFunction: ...
+    ) -> Self: ...
     def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
 
 def trace_tiny(actor: str, action: str, target: str, human: str, *args: object) -> None:
@@ -90,7 +90,8 @@ def start(
 
 def stop() -> int | None:
     """Ends it; the errno of a failed last write, 0 when all is on disk.
-    boundary/lifecycle.c"""
+    boundary/lifecycle.c
+    """
 
 def flush(timeout_ms: int = 10000, events: bool = False, /) -> bool:
     """Whether all recorded so far is on disk.  boundary/lifecycle.c"""
@@ -100,7 +101,8 @@ def stats() -> dict[str, int] | None:
 
 def scopes() -> list[tuple[int, int, str, str, int]]:
     """(thread, event id, actor, action, tick of the thread's last event) of the
-    innermost open span of each thread.  boundary/lifecycle.c"""
+    innermost open span of each thread.  boundary/lifecycle.c
+    """
 
 def after_fork() -> None:
     """In a forked child: lets go of the parent's files.  boundary/lifecycle.c"""
@@ -124,10 +126,10 @@ def annotate(event_id: int, fields: dict[str, object], /) -> bool:
 def note(topic: str, fields: dict[str, object] | None, /) -> bool:
     """Records something about the recording itself.  boundary/records.c"""
 
-def foreign_adopt(type: type, describe: Callable[[Any], tuple[str, str] | None]) -> None:
+def foreign_adopt(function_type: type, describe: Callable[[Any], tuple[str, str] | None]) -> None:
     """Calls of instances of this ctypes function type are spans.  boundary/foreign.c"""
 
-def foreign_forget(type: type) -> None:
+def foreign_forget(function_type: type) -> None:
     """boundary/foreign.c"""
 
 def set_correlation(value: str | None) -> None:

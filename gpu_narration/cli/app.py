@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 import click
 
 from gpu_narration._version import __version__
@@ -10,17 +12,17 @@ from gpu_narration._version import __version__
 class LazyGroup(click.Group):
     """Imports a verb's file when the verb is used: ``run`` must not pay for the others."""
 
-    verbs = {
+    verbs: ClassVar = {
         "demo": "Runs a small model and some kernels, traced, and shows what happened.",
         "doctor": "Says what was found on this machine, and what to do about what is missing.",
         "run": "Runs a Python program and records it.",
         "show": "Prints a trace as text.",
     }
 
-    def list_commands(self, ctx: click.Context) -> list[str]:
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
         return sorted(self.verbs)
 
-    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - click's signature
         if cmd_name not in self.verbs:
             return None
         from importlib import import_module
@@ -29,7 +31,11 @@ class LazyGroup(click.Group):
         assert isinstance(command, click.Command)
         return command
 
-    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+    def format_commands(
+        self,
+        ctx: click.Context,  # noqa: ARG002 - click's signature
+        formatter: click.HelpFormatter,
+    ) -> None:
         with formatter.section("Commands"):
             formatter.write_dl(sorted(self.verbs.items()))
 
@@ -63,13 +69,13 @@ def main() -> int:
     outcome = _parse()
     if callable(outcome):
         outcome()
-        return 0
-    return int(outcome or 0)
+    return outcome if isinstance(outcome, int) else 0
 
 
 def _parse() -> object:
+    """What the verb returned, or the exit status of an error of use."""
     try:
-        return cli(prog_name="gpu-narration", standalone_mode=False)
+        return cli.main(prog_name="gpu-narration", standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:

@@ -34,7 +34,8 @@ class Program:
 
     def __call__(self) -> None:
         """Runs the program.  What it raises goes on to the interpreter, which then ends
-        as it would have, by exit status or by signal; only our frames are not shown."""
+        as it would have, by exit status or by signal; only our frames are not shown.
+        """
         if not self.quiet:
             self.recorder.at_end(self._say_where)
         try:
@@ -59,7 +60,7 @@ class Program:
         )
         sys.modules["__main__"] = main
         sys.argv[:] = [script, *self.arguments]
-        sys.path[0] = os.path.dirname(os.path.realpath(script))  # noqa: PTH120, PTH118
+        sys.path[0] = os.path.dirname(os.path.realpath(script))  # noqa: PTH120
         exec(_compiled(script), main.__dict__)  # noqa: S102 - the program to run
 
     def _run_module(self, module: str) -> None:

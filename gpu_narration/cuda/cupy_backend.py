@@ -65,7 +65,7 @@ class CupyBackend:
         return status == _SUCCESS
 
     def event_elapsed_ns(self, start: int, stop: int, device: int) -> int:
-        elapsed_ms = self._on(device, self._runtime.eventElapsedTime, start, stop)
+        elapsed_ms = float(self._on(device, self._runtime.eventElapsedTime, start, stop))
         return round(elapsed_ms * 1e6)
 
     def event_destroy(self, event: int) -> None:

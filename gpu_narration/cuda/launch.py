@@ -65,7 +65,7 @@ class TracedKernel:
             if timed:
                 interval = active.open_interval(event_id, stream)
             else:
-                active.explain(event_id, f"one launch in {self.every} is timed", stream)
+                active.explain(event_id, self._untimed(), stream)
         try:
             self._launch(tuple(grid), tuple(block), args, shared_mem, stream)
         except Exception as error:
@@ -76,6 +76,11 @@ class TracedKernel:
             raise
         if active is not None and interval is not None:
             active.close_interval(interval)
+
+    def _untimed(self) -> str:
+        if self.every > 0:
+            return f"one launch in {self.every} is timed"
+        return "launches of this kernel are not timed"
 
     def _launch(
         self,

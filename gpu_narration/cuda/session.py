@@ -100,6 +100,8 @@ class Session:
                 pass  # the launch itself will say what is wrong with the stream
             else:
                 fields.update(stream=target.handle, device=target.device)
+            if backend.simulated:
+                fields["simulated"] = True
         self.annotate(event_id, fields)
 
     def annotate(self, event_id: int, fields: dict[str, object]) -> None:

@@ -85,12 +85,15 @@ class Timer:
         try:
             target = self._backend.stream_of(stream)
             if self._backend.is_capturing(target):
-                return self._refuse(event_id, target, "stream capture")
+                self._refuse(event_id, target, "stream capture")
+                return None
             start = self._record(target)
         except (CudaError, TypeError) as error:
-            return self._refuse(event_id, target, str(error))
+            self._refuse(event_id, target, str(error))
+            return None
         if start is None:
-            return self._refuse(event_id, target, "event pool exhausted")
+            self._refuse(event_id, target, "event pool exhausted")
+            return None
         return Interval(event_id, target, start)
 
     def close(self, interval: Interval) -> None:

@@ -25,7 +25,8 @@ GIB = 1 << 30
 class Machine(Protocol):
     """What the work needs of a GPU."""
 
-    streams: Sequence[Any]
+    @property
+    def streams(self) -> Sequence[Any]: ...
 
     def allocate(self, size_bytes: int) -> Any:
         """Device memory; raises :class:`MemoryError` if there is not enough."""

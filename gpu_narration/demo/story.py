@@ -51,7 +51,8 @@ def run(
             said = _generate(tokens)
         with context.correlation("demo-2"):
             session = current()
-            assert session is not None and session.backend is not None
+            assert session is not None
+            assert session.backend is not None
             simulated = session.backend.simulated
             kernels.run(session.backend, rounds)
             narrate("demo", "end", "", "The demo ends; the trace stays", simulated=simulated)
@@ -76,8 +77,7 @@ def event_cost_ns(count: int = 100_000) -> float:
 def _backend(asked: str) -> tuple[str, str]:
     if asked != "auto":
         return asked, ""
-    from gpu_narration.cuda.backend import NoBackend
-    from gpu_narration.cuda.backend import choose
+    from gpu_narration.cuda.backend import NoBackend, choose
 
     found = choose("auto")
     if isinstance(found, NoBackend):

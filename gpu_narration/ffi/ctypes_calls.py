@@ -14,7 +14,7 @@ import gc
 from collections.abc import Iterable
 from pathlib import PurePath
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from gpu_narration import _core
 
@@ -40,7 +40,7 @@ class TracedLibrary:
         _core.foreign_forget(self._traced)
         _change_class(self._traced, self._original)
 
-    def __enter__(self) -> TracedLibrary:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(

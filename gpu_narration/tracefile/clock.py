@@ -9,7 +9,7 @@ from __future__ import annotations
 from bisect import bisect_right, insort
 from dataclasses import dataclass, field
 
-from gpu_narration.tracefile.format import CLOCK_POINT, CLOCK_MAGIC
+from gpu_narration.tracefile.format import CLOCK_MAGIC, CLOCK_POINT
 
 
 @dataclass(frozen=True, slots=True, order=True)

@@ -117,7 +117,7 @@ class _Tail:
 
     def _next_exists(self) -> bool:
         following = self._path(self._segment + 1)
-        return following.exists() and os.stat(following).st_size > fmt.FILE_HEADER.size
+        return following.exists() and following.stat().st_size > fmt.FILE_HEADER.size
 
     def _block(self, data: bytes, position: int) -> tuple[int, Fragment | None]:
         left = len(data) - position

@@ -6,6 +6,7 @@ docs/format.md describes the same for readers in other languages.
 from __future__ import annotations
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -268,4 +269,8 @@ def _name_index(data: bytes, position: int) -> tuple[int, int]:
 
 
 _TAG_CUT: Final = 0x2F
-_NAMES = {0x20: _read_ref, 0x21: _name_index, 0x22: _name_short}
+_NAMES: dict[int, Callable[[bytes, int], tuple[str | int | StringRef, int]]] = {
+    0x20: _read_ref,
+    0x21: _name_index,
+    0x22: _name_short,
+}

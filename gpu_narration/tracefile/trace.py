@@ -11,7 +11,7 @@ from pathlib import Path
 from gpu_narration._errors import NotATraceError
 from gpu_narration._marker import is_live, read_marker
 from gpu_narration.tracefile import format as fmt
-from gpu_narration.tracefile.decoder import Fragment, ProcessDecoder
+from gpu_narration.tracefile.decoder import ProcessDecoder
 from gpu_narration.tracefile.events import Event, Note, Notice, ThreadInfo, Trouble
 from gpu_narration.tracefile.format import Value
 from gpu_narration.tracefile.source import RingFile, SegmentFile, Span

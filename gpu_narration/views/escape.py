@@ -28,10 +28,10 @@ _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 
 def safe(text: str) -> str:
-    """The text with everything unsafe shown as an escape.
+    r"""The text with everything unsafe shown as an escape.
 
-    >>> print(safe("two\\nlines"))
-    two\\nlines
+    >>> print(safe("two\nlines"))
+    two\nlines
     """
     if text.isascii() and text.isprintable():
         return text

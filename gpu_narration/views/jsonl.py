@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import math
 from collections.abc import Mapping
 
 from gpu_narration.tracefile import Event, Notice
@@ -72,8 +73,7 @@ def json_value(value: Value) -> object:
         case int():
             return value if abs(value) <= _MAX_SAFE_INTEGER else str(value)
         case float():
-            finite = value == value and value not in (float("inf"), float("-inf"))
-            return value if finite else str(value)
+            return value if math.isfinite(value) else str(value)
         case bytes():
             return {"base64": base64.b64encode(value).decode()}
         case Pointer():

@@ -62,8 +62,8 @@ def _loop(event: Event, _: Mapping[str, Value]) -> str:
 
 def loop_position(event: Event) -> tuple[str, str]:
     """Index and total of a loop event."""
-    shown = [plain_text(argument.value) for argument in event.arguments[:2]]
-    return (shown + ["?", "?"])[0], (shown + ["?", "?"])[1]
+    index, total, *_ = [*(plain_text(argument.value) for argument in event.arguments[:2]), "?", "?"]
+    return index, total
 
 
 def _span(event: Event, _: Mapping[str, Value]) -> str:

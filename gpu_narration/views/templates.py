@@ -11,8 +11,15 @@ import re
 import string
 from collections.abc import Sequence
 
-from gpu_narration.tracefile.format import CutBytes, CutText, Masked, Pointer, Summary, Value
-from gpu_narration.tracefile.format import Absent
+from gpu_narration.tracefile.format import (
+    Absent,
+    CutBytes,
+    CutText,
+    Masked,
+    Pointer,
+    Summary,
+    Value,
+)
 
 MASK = "•••"
 

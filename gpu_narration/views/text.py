@@ -74,11 +74,11 @@ def _pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str
     if event.phase is Phase.END:
         yield from _ending(event)
     for name, value in event.fields.items():
-        if name not in _SAID and (event.kind is not Kind.VRAM or name == "simulated"):
-            if name not in annotations:
-                yield _pair(name, value)
+        shown = event.kind is not Kind.VRAM or name == "simulated"
+        if shown and name not in _SAID and name not in annotations:
+            yield _pair(name, value)
     if event.phase is not Phase.BEGIN:
-        yield from _learned(event, annotations)
+        yield from _learned(annotations)
     if event.left_out:
         yield "left_out", str(event.left_out)
     if event.correlation is not None:
@@ -105,7 +105,7 @@ def _ending(event: Event) -> Iterator[tuple[str, str]]:
         yield "elapsed_ms", milliseconds(event.elapsed_ns)
 
 
-def _learned(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+def _learned(annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     for name in _LATER:
         if name in annotations:
             yield _pair(name, annotations[name])

@@ -88,11 +88,13 @@ uint8_t *put_cut(uint8_t *p, Py_ssize_t left)
 static PyObject *type_rule(PyObject *value)
 {
     PyObject *type = (PyObject *)Py_TYPE(value);
-    PyObject *rule = PyDict_GetItemWithError(type_rules, type);
+    /* A metaclass with a hash of its own is the program's code. */
+    bool hashable = Py_TYPE(type)->tp_hash == PyType_Type.tp_hash;
+    PyObject *rule = hashable ? PyDict_GetItemWithError(type_rules, type) : NULL;
     if (rule != NULL || core.hooks.summarise == NULL)
         return Py_XNewRef(rule);
     rule = PyObject_CallOneArg(core.hooks.summarise, type);
-    if (rule != NULL && PyDict_GET_SIZE(type_rules) < TYPE_RULES)
+    if (rule != NULL && hashable && PyDict_GET_SIZE(type_rules) < TYPE_RULES)
         (void)PyDict_SetItem(type_rules, type, rule);
     return rule;
 }
