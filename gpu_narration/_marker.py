@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import json
+import re
 from pathlib import Path
 
 SUFFIX = ".gnt"
 MARKER = "trace.json"
 MARKER_FORMAT = "gpu_narration trace"
 FORMAT_VERSION = 1
+
+#: The files of a process in a trace directory; what else lies there is not ours.
+OURS = re.compile(r"\d+-[0-9a-f]+\.(ring|\d{3,}\.seg)")
 
 
 def read_marker(directory: Path) -> dict[str, object] | None:

@@ -65,7 +65,8 @@ def _array(value: Any) -> str:
 def _tensor(value: Any) -> str:
     shape = ",".join(str(int(size)) for size in value.shape)
     dtype = str(value.dtype).removeprefix("torch.")
-    return f"{dtype}[{shape}] {value.device.type}{value.device.index or ''}"
+    index = value.device.index
+    return f"{dtype}[{shape}] {value.device.type}{'' if index is None else index}"
 
 
 @_known("numpy", "generic")

@@ -159,7 +159,7 @@ def start(
     vram: watch device memory.
     children: processes started from here record into the same trace.
     clock: auto uses the CPU's counter where it is steady.
-    ring_bytes: size of the ring.
+    ring_bytes: size of the ring; it grows where many threads record at once.
 
     Where the command ``gpu-narration run`` or ``GPU_NARRATION_FILE`` has begun a
     recording already, that one is returned.
@@ -420,6 +420,7 @@ def _begin_gpu(recorder: Recorder) -> None:
     _core.set_hooks(scope_enter=hook.enter, scope_exit=hook.exit)
     if not recorder._options["vram"]:
         hook.no_memory = "VRAM is switched off"
+        hook.may_read = False
     elif recorder._options["backend"] == "none":
         hook.no_memory = "backend none was asked for"
     elif session.simulated:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import time
 import uuid
 from dataclasses import dataclass
@@ -19,6 +18,7 @@ from gpu_narration._marker import (
     FORMAT_VERSION,
     MARKER,
     MARKER_FORMAT,
+    OURS,
     SUFFIX,
     is_live,
     read_marker,
@@ -27,8 +27,6 @@ from gpu_narration._marker import (
 #: Set for child processes: where to record, and into which trace.
 PATH_VARIABLE = "GPU_NARRATION_FILE"
 ID_VARIABLE = "GPU_NARRATION_TRACE_ID"
-
-_OURS = re.compile(r"\d+-[0-9a-f]+\.(ring|\d{3,}\.seg)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +113,7 @@ def _clear(directory: Path, *, overwrite: bool) -> None:
         )
     try:
         for entry in entries:
-            if entry.name == MARKER or _OURS.fullmatch(entry.name):
+            if entry.name == MARKER or OURS.fullmatch(entry.name):
                 entry.unlink()
     except OSError as error:
         raise TracePathError(f"cannot replace {directory}: {error}") from error

@@ -14,7 +14,7 @@ import weakref
 from collections.abc import Callable
 from pathlib import PurePath
 from types import CodeType, FunctionType
-from typing import Any, TypeVar, overload
+from typing import Any, NamedTuple, TypeVar, overload
 
 from gpu_narration._core import (
     Span,
@@ -52,10 +52,11 @@ _KEYWORD_ONLY = 4
 #: enum function_form in the core.
 _PLAIN, _COROUTINE, _GENERATOR, _ASYNC_GENERATOR = range(4)
 
+#: Types whose values are recorded as they are.
+_PLAIN_TYPES = (int, float, bool, str, bytes, type(None))
+
 # A function that is decorated again and again (a closure) is one call site.
-_sites: weakref.WeakKeyDictionary[CodeType, dict[object, TracedFunction]] = (
-    weakref.WeakKeyDictionary()
-)
+_sites: weakref.WeakKeyDictionary[CodeType, dict[object, _Site]] = weakref.WeakKeyDictionary()
 
 
 @overload
@@ -117,8 +118,14 @@ def _traced(function: Any, actor: str | None, flags: int) -> TracedFunction:
     code = function.__code__ if isinstance(function, FunctionType) else None
     known = {} if code is None else _sites.setdefault(code, {})
     module = getattr(function, "__module__", None) or ""
-    key = (module, function.__qualname__, actor)
+    key: tuple[object, ...] = (module, function.__qualname__, actor)
     parameters, defaults, skip = _parameters(function)
+    site = known.get(key)
+    if site is not None and site.shown != _shown(defaults):
+        # The same code with other defaults: one site that shows none serves them all.
+        key = (*key, "other defaults")
+        defaults = (_Undisclosed,) * len(defaults)
+        site = known.get(key)
     traced = TracedFunction(
         function,
         module,
@@ -130,16 +137,28 @@ def _traced(function: Any, actor: str | None, flags: int) -> TracedFunction:
         skip=skip,
         flags=flags,
         mask_result=parameter_rule(function.__name__) is Rule.MASKED,
-        like=known.get(key),
+        like=None if site is None else site.witness,
     )
     functools.update_wrapper(traced, function)
-    known.setdefault(key, _witness(traced))
+    if site is None:
+        witness = TracedFunction(_no_function, "", "", "", (), (), like=traced)
+        known[key] = _Site(witness, _shown(defaults))
     return traced
 
 
-def _witness(traced: TracedFunction) -> TracedFunction:
-    """Something that keeps the site findable without keeping the function alive."""
-    return TracedFunction(_no_function, "", "", "", (), (), like=traced)
+class _Site(NamedTuple):
+    """A call site, findable without keeping its functions alive."""
+
+    witness: TracedFunction
+    shown: tuple[str | None, ...]
+
+
+def _shown(defaults: tuple[object, ...]) -> tuple[str | None, ...]:
+    """What the defaults look like: only those of plain types are recorded."""
+    return tuple(
+        f"{type(default).__name__} {default!r}" if type(default) in _PLAIN_TYPES else None
+        for default in defaults
+    )
 
 
 def _no_function() -> None:
@@ -149,11 +168,17 @@ def _no_function() -> None:
 def _form(function: Any) -> int:
     if inspect.isasyncgenfunction(function):
         return _ASYNC_GENERATOR
-    if inspect.iscoroutinefunction(function):
+    if inspect.iscoroutinefunction(function) or _is_iterable_coroutine(function):
         return _COROUTINE
     if inspect.isgeneratorfunction(function):
         return _GENERATOR
     return _PLAIN
+
+
+def _is_iterable_coroutine(function: Any) -> bool:
+    """Whether ``types.coroutine`` has made it: a generator function whose result is awaited."""
+    code = getattr(function, "__code__", None)
+    return bool(getattr(code, "co_flags", 0) & inspect.CO_ITERABLE_COROUTINE)
 
 
 def _parameters(function: Any) -> tuple[tuple[tuple[str, int], ...], tuple[object, ...], int]:

@@ -8,8 +8,8 @@ FORMAT_VERSION: Final[int]
 
 correlation_variable: Final[ContextVar[str | None]]
 """Correlation id of the running context; set it with set_correlation.  boundary/strand.c"""
-span_variable: Final[ContextVar[int]]
-"""Event id of the current span where an event loop runs.  boundary/strand.c"""
+span_variable: Final[ContextVar[bytes]]
+"""The current span where an event loop runs: struct published in boundary/strand.c"""
 
 class Span:
     """A stretch of time with a name; a context manager.  boundary/scope.c"""

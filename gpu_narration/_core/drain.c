@@ -39,6 +39,14 @@ static int write_all(int fd, struct iovec *parts, int count)
     return 0;
 }
 
+static void count_written(struct gn_drain *drain, uint64_t bytes)
+{
+    drain->segment_bytes += bytes;
+    (void)pthread_mutex_lock(&drain->ring->lock);
+    drain->stats.bytes_written += bytes;
+    (void)pthread_mutex_unlock(&drain->ring->lock);
+}
+
 /* Appends whole or not at all: a half-written append is cut off again, so that
  * what follows after a full disk still parses. */
 static int append(struct gn_drain *drain, struct iovec *parts, int count)
@@ -52,10 +60,7 @@ static int append(struct gn_drain *drain, struct iovec *parts, int count)
             (void)lseek(drain->segment_fd, (off_t)drain->segment_bytes, SEEK_SET);
         return error;
     }
-    drain->segment_bytes += bytes;
-    (void)pthread_mutex_lock(&drain->ring->lock);
-    drain->stats.bytes_written += bytes;
-    (void)pthread_mutex_unlock(&drain->ring->lock);
+    count_written(drain, bytes);
     return 0;
 }
 
@@ -68,15 +73,23 @@ static int open_segment(struct gn_drain *drain)
     int fd = openat(drain->dir_fd, name, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0644);
     if (fd < 0)
         return errno;
+    struct gn_file_header header = drain->ring->header->file;
+    memcpy(header.magic, GN_SEGMENT_MAGIC, 8);
+    header.segment = drain->segment;
+    struct iovec part = {&header, sizeof header};
+    int error = write_all(fd, &part, 1);
+    if (error != 0) { /* no segment without its header: the next try makes it anew */
+        (void)close(fd);
+        (void)unlinkat(drain->dir_fd, name, 0);
+        return error;
+    }
     if (drain->segment_fd >= 0)
         (void)close(drain->segment_fd); /* every byte of it was written and counted */
     drain->segment_fd = fd;
+    drain->segment++;
     drain->segment_bytes = 0;
-    struct gn_file_header header = drain->ring->header->file;
-    memcpy(header.magic, GN_SEGMENT_MAGIC, 8);
-    header.segment = drain->segment++;
-    struct iovec part = {&header, sizeof header};
-    return append(drain, &part, 1);
+    count_written(drain, sizeof header);
+    return 0;
 }
 
 static int write_clock(struct gn_drain *drain)
@@ -265,23 +278,25 @@ static void *drain_main(void *argument)
     struct gn_drain *drain = argument;
     struct gn_ring *ring = drain->ring;
     unsigned pause_ms = BUSY_MS;
+    bool failed = false;
     (void)pthread_mutex_lock(&ring->lock);
     for (;;) {
+        struct timespec deadline;
+        gn_deadline(&deadline, pause_ms);
+        /* Threads that lose events to a full disk wake us for nothing: only a
+         * request cuts that pause short. */
+        while (!drain->stop && drain->requested == drain->completed)
+            if (pthread_cond_timedwait(&ring->work, &ring->lock, &deadline) != 0 || !failed)
+                break;
         bool stop = drain->stop;
-        bool asked = drain->requested != drain->completed;
-        if (!stop && !asked) {
-            struct timespec deadline;
-            gn_deadline(&deadline, pause_ms);
-            (void)pthread_cond_timedwait(&ring->work, &ring->lock, &deadline);
-            stop = drain->stop;
-        }
         uint64_t request = drain->requested;
         bool events = ring->mode == GN_MODE_STREAM || drain->dump || stop;
         drain->dump = false;
         (void)pthread_mutex_unlock(&ring->lock);
 
         int moved = pass(drain, events);
-        if (moved < 0)
+        failed = moved < 0;
+        if (failed)
             pause_ms = RETRY_MS;
         else if (moved > 0)
             pause_ms = BUSY_MS;
@@ -293,11 +308,6 @@ static void *drain_main(void *argument)
         (void)pthread_cond_broadcast(&drain->done);
         if (stop)
             break;
-        if (moved < 0 && !drain->stop) { /* nothing that wakes us can help a full disk */
-            struct timespec deadline;
-            gn_deadline(&deadline, RETRY_MS);
-            (void)pthread_cond_timedwait(&ring->work, &ring->lock, &deadline);
-        }
     }
     (void)pthread_mutex_unlock(&ring->lock);
     return NULL;
@@ -377,9 +387,11 @@ bool gn_drain_stop(struct gn_drain *drain)
     drain->stop = true;
     (void)pthread_cond_signal(&ring->work);
     (void)pthread_mutex_unlock(&ring->lock);
-    bool written = pthread_join(drain->thread, NULL) == 0;
+    bool ended = pthread_join(drain->thread, NULL) == 0;
     drain->running = false;
-    written = written && drain->stats.write_error == 0 && write_clock(drain) == 0;
+    if (ended && drain->stats.write_error == 0)
+        report(drain, write_clock(drain));
+    bool written = ended && drain->stats.write_error == 0;
     gn_drain_abandon(drain);
     (void)pthread_cond_destroy(&drain->done);
     return written;

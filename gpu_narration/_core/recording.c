@@ -48,12 +48,14 @@ enum gn_result gn_recording_put(struct gn_recording *recording, uint32_t stream,
                                 const uint8_t *values, size_t length)
 {
     size_t needed = GN_RECORD_HEAD_WIDE + length;
-    if (needed > GN_RECORD_BIG)
-        return GN_LOST;
     (void)pthread_mutex_lock(&recording->stream_lock);
     struct gn_writer *writer =
         stream == GN_STREAM_DEFINITIONS ? &recording->definitions : &recording->annotations;
-    enum gn_result result = writer->ring != NULL ? GN_OK : GN_CLOSED;
+    enum gn_result result = GN_OK;
+    if (writer->ring == NULL)
+        result = GN_CLOSED;
+    else if (needed > GN_RECORD_BIG)
+        result = GN_LOST;
     uint64_t give_up_ns = gn_clock_monotonic_ns() + STREAM_WAIT_MS * 1000000ull;
     while (result == GN_OK && !gn_writer_has_room(writer, needed)) {
         result = gn_writer_refill(writer);
@@ -67,6 +69,7 @@ enum gn_result gn_recording_put(struct gn_recording *recording, uint32_t stream,
         gn_record_commit(writer, p + length, tick);
     } else if (result != GN_CLOSED) {
         gn_writer_drop(writer);
+        result = GN_LOST;
     }
     (void)pthread_mutex_unlock(&recording->stream_lock);
     return result;
@@ -97,6 +100,7 @@ int gn_recording_stop(struct gn_recording *recording)
 
 void gn_recording_abandon(struct gn_recording *recording)
 {
+    recording->drain.plan = NULL; /* the drain may have been moving it: not ours to free */
     gn_drain_abandon(&recording->drain);
     if (recording->ring.fd >= 0)
         (void)close(recording->ring.fd); /* with it our share of the parent's lock */

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 from gpu_narration._core import emit
@@ -93,11 +94,8 @@ class TracedKernel:
         if isinstance(self.kernel, MockKernel):
             _launch_mock(self.kernel, grid, block, args, stream)
             return
-        if stream is None or isinstance(stream, Stream):
+        with _on_stream(stream):
             self.kernel(grid, block, tuple(args), shared_mem=shared_mem)
-        else:
-            with stream:  # type: ignore[attr-defined]
-                self.kernel(grid, block, tuple(args), shared_mem=shared_mem)
 
 
 def kernel(obj: Any, *, name: str | None = None, every: int = 1) -> TracedKernel:
@@ -115,6 +113,19 @@ def kernel(obj: Any, *, name: str | None = None, every: int = 1) -> TracedKernel
         found = found.decode()
     # Interned, it is known for a constant at its first launch.
     return TracedKernel(obj, sys.intern(str(found)), every)
+
+
+def _on_stream(stream: object) -> AbstractContextManager[object]:
+    """Makes a stream the current one: a CuPy stream, a raw handle, or None for no change."""
+    if stream is None:
+        return nullcontext()
+    if isinstance(stream, AbstractContextManager):
+        return stream
+    import cupy
+
+    handle = stream.handle if isinstance(stream, Stream) else stream
+    external: AbstractContextManager[object] = cupy.cuda.ExternalStream(handle)
+    return external
 
 
 def _launch_mock(

@@ -6,6 +6,7 @@ keyed by UUID and numbered as the program sees them.
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Sequence
 from typing import Any
@@ -19,11 +20,12 @@ class NvmlUnavailable(Exception):  # noqa: N818 - a state of the machine, not a 
     """Why NVML cannot be used here."""
 
 
-class Nvml:
-    """An initialised NVML; raises :class:`NvmlUnavailable` where there is none.
+#: The process that initialised NVML: repeated init and shutdown can hang.
+_initialized_in: int | None = None
 
-    Initialised once per process: repeated init and shutdown can hang.
-    """
+
+class Nvml:
+    """An initialised NVML; raises :class:`NvmlUnavailable` where it shows the program no GPU."""
 
     def __init__(self) -> None:
         try:
@@ -32,10 +34,13 @@ class Nvml:
             raise NvmlUnavailable(f"nvidia-ml-py is not installed: {error}") from error
         self._nvml: Any = pynvml
         try:
-            pynvml.nvmlInit()
+            _initialize(pynvml)
             self._devices = self._visible()
         except pynvml.NVMLError as error:
             raise NvmlUnavailable(_text(error)) from error
+        if not self._devices:
+            setting = os.environ.get(VISIBLE_VARIABLE)
+            raise NvmlUnavailable(f"the program sees no GPU ({VISIBLE_VARIABLE}={setting!r})")
         # v1 counts reserved memory as used and v2 does not: one version for all
         # readings of a process, so that a series never jumps.
         self.memory_version = 2 if self._speaks_v2() else 1
@@ -50,7 +55,11 @@ class Nvml:
 
     def memory_info(self, index: int) -> MemoryInfo:
         """Memory of a visible device; raises :class:`NvmlUnavailable` if it cannot be read."""
+        if index >= len(self._devices):
+            raise NvmlUnavailable(f"the program sees no GPU {index}")
         _, handle = self._devices[index]
+        if isinstance(handle, NvmlUnavailable):
+            raise NvmlUnavailable(str(handle))
         try:
             if self.memory_version == 2:
                 memory = self._nvml.nvmlDeviceGetMemoryInfo(
@@ -67,32 +76,43 @@ class Nvml:
         )
 
     def _speaks_v2(self) -> bool:
-        for _, handle in self._devices[:1]:
+        for _, handle in self._devices:
+            if isinstance(handle, NvmlUnavailable):
+                continue  # says nothing about the driver
             try:
                 self._nvml.nvmlDeviceGetMemoryInfo(handle, version=self._nvml.nvmlMemory_v2)
             except (self._nvml.NVMLError, AttributeError):
-                return False
-        return True
+                continue
+            return True
+        return False
 
     def _visible(self) -> list[tuple[Device, Any]]:
-        handles = [
-            self._nvml.nvmlDeviceGetHandleByIndex(index)
-            for index in range(self._nvml.nvmlDeviceGetCount())
-        ]
-        uuids = [_clean(self._nvml.nvmlDeviceGetUUID(handle)) for handle in handles]
-        order = visible_indices(os.environ.get(VISIBLE_VARIABLE), uuids)
+        found = [self._look(physical) for physical in range(self._nvml.nvmlDeviceGetCount())]
+        order = visible_indices(
+            os.environ.get(VISIBLE_VARIABLE), [device.uuid for device, _ in found]
+        )
         return [
-            (
-                Device(
-                    index,
-                    uuids[physical],
-                    _clean(self._nvml.nvmlDeviceGetPciInfo(handles[physical]).busId),
-                    _clean(self._nvml.nvmlDeviceGetName(handles[physical])),
-                ),
-                handles[physical],
-            )
+            (dataclasses.replace(found[physical][0], index=index), found[physical][1])
             for index, physical in enumerate(order)
         ]
+
+    def _look(self, physical: int) -> tuple[Device, Any]:
+        """A device and its handle; one that is lost keeps its place, with the reason as handle."""
+        nvml = self._nvml
+        try:
+            handle = nvml.nvmlDeviceGetHandleByIndex(physical)
+            uuid = _clean(nvml.nvmlDeviceGetUUID(handle))
+            bus_id = _clean(nvml.nvmlDeviceGetPciInfo(handle).busId)
+            return Device(physical, uuid, bus_id, _clean(nvml.nvmlDeviceGetName(handle))), handle
+        except nvml.NVMLError as error:
+            return Device(physical, "", "", ""), NvmlUnavailable(_text(error))
+
+
+def _initialize(nvml: Any) -> None:
+    global _initialized_in  # noqa: PLW0603 - NVML is one per process
+    if _initialized_in != os.getpid():
+        nvml.nvmlInit()
+        _initialized_in = os.getpid()
 
 
 def visible_indices(setting: str | None, uuids: Sequence[str]) -> list[int]:

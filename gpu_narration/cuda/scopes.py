@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from dataclasses import dataclass
 
-from gpu_narration.cuda.backend import CudaError, MemoryInfo
+from gpu_narration.cuda.backend import Backend, CudaError, MemoryInfo
 from gpu_narration.cuda.nvml import NvmlUnavailable
 from gpu_narration.cuda.session import GPU, VRAM, Session
 from gpu_narration.cuda.timing import Interval
@@ -32,14 +32,21 @@ class ScopeHook:
         self._session = session
         self.sampled: Read | None = None
         self.no_memory = "no source of device memory"
+        #: False: memory was not to be looked at.
+        self.may_read = True
         self.sampler: Sampler | None = None
 
     def enter(self, event_id: int, flags: int, stream: object) -> Token:
         interval = self._session.open_interval(event_id, stream) if flags & GPU else None
-        device = interval.stream.device if interval is not None else 0
-        wants_vram = bool(flags & VRAM)
-        before = self._memory(event_id, device) if wants_vram else None
-        return Token(interval, device, before, wants_vram)
+        token = Token(interval, 0, None, bool(flags & VRAM))
+        if token.wants_vram:
+            try:
+                token.device = self._device(interval, stream)
+            except (CudaError, TypeError) as error:
+                self._unknown(event_id, error)
+            else:
+                token.before = self._memory(event_id, token.device)
+        return token
 
     def exit(self, token: Token, event_id: int) -> None:
         # The event first: what is read afterwards must not count as GPU time.
@@ -66,19 +73,36 @@ class ScopeHook:
         try:
             info = self._read(device)
         except (CudaError, NvmlUnavailable) as error:
-            fields: dict[str, object] = {"vram_delta_bytes": None, "vram_reason": str(error)}
-            self._session.annotate(event_id, fields)
+            self._unknown(event_id, error)
             return None
         if self.sampler is not None:
             self.sampler.observe(device, info)
         return info
 
+    def _unknown(self, event_id: int, reason: Exception) -> None:
+        fields: dict[str, object] = {"vram_delta_bytes": None, "vram_reason": str(reason)}
+        if self._session.simulated:
+            fields["simulated"] = True
+        self._session.annotate(event_id, fields)
+
+    def _device(self, interval: Interval | None, stream: object) -> int:
+        """The device of the span's stream; the first where nothing can tell."""
+        if interval is not None:
+            return interval.stream.device
+        backend = self._backend()
+        return 0 if backend is None else backend.stream_of(stream).device
+
+    def _backend(self) -> Backend | None:
+        """The backend if the program uses a GPU; asking must not be its first contact."""
+        if self._session.simulated or self._session.chosen or "cupy" in sys.modules:
+            return self._session.backend
+        return None
+
     def _read(self, device: int) -> MemoryInfo:
         """From the driver, exactly, where the program has a backend; else from NVML."""
-        if self._session.simulated or self._session.chosen or "cupy" in sys.modules:
-            backend = self._session.backend
-            if backend is not None:
-                return backend.memory_info(device)
+        backend = self._backend() if self.may_read else None
+        if backend is not None:
+            return backend.memory_info(device)
         if self.sampled is None:
             raise NvmlUnavailable(self.no_memory)
         return self.sampled(device)

@@ -11,6 +11,7 @@ import time
 from typing import TYPE_CHECKING
 
 from gpu_narration import _core
+from gpu_narration._errors import BackendUnavailableError
 from gpu_narration.cuda.backend import Backend, CudaError, NoBackend, choose
 from gpu_narration.cuda.timing import Interval, Timer
 
@@ -50,13 +51,23 @@ class Session:
 
     @property
     def backend(self) -> Backend | None:
-        choice = self.choose()
+        """The backend, chosen now if it was not; None, never an error, where there is none."""
+        choice = self._choose_safely()
         return None if isinstance(choice, NoBackend) else choice
 
     @property
     def no_backend(self) -> str:
-        choice = self.choose()
+        """Why there is none."""
+        choice = self._choose_safely()
         return choice.reason if isinstance(choice, NoBackend) else ""
+
+    def _choose_safely(self) -> Backend | NoBackend:
+        # A forked child chooses late, on the program's own path.
+        try:
+            return self.choose()
+        except (BackendUnavailableError, CudaError) as error:
+            self._choice = NoBackend(str(error))
+            return self._choice
 
     def choose(self) -> Backend | NoBackend:
         """Chooses the backend once; raises as :func:`~gpu_narration.cuda.backend.choose`."""

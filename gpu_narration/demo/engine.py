@@ -91,9 +91,9 @@ class Engine:
             parameters.n_gpu_layers = 0
             parameters.use_mmap = False
             model = self._api.llama_model_load_from_file(str(path).encode(), parameters)
-        if not model:
-            raise EngineError(f"llama_model_load_from_file refused {path}")
-        return model
+            if not model:
+                raise EngineError(f"llama_model_load_from_file refused {path}")
+            return model
 
     def _make_context(self, context_tokens: int) -> Any:
         parameters = self._api.llama_context_default_params()

@@ -83,7 +83,7 @@ def trace_library(
     if isinstance(known, TracedLibrary):
         return known
     name = actor or _library_name(lib)
-    included, excluded = tuple(include), tuple(exclude)
+    included, excluded = _patterns(include), _patterns(exclude)
 
     def describe(function: Any) -> tuple[str, str] | None:
         symbol = getattr(function, "__name__", None)
@@ -122,6 +122,11 @@ def _change_class(before: type, after: type) -> None:
 def _library_name(lib: ctypes.CDLL) -> str:
     stem = PurePath(lib._name or "python").name.partition(".")[0]
     return stem.removeprefix("lib") or "ffi"
+
+
+def _patterns(given: Iterable[str]) -> tuple[str, ...]:
+    """One pattern may stand alone; its letters are no patterns."""
+    return (given,) if isinstance(given, str) else tuple(given)
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

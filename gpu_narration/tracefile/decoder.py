@@ -21,9 +21,16 @@ from gpu_narration.tracefile.events import (
     Site,
     ThreadInfo,
 )
-from gpu_narration.tracefile.format import CutText, MalformedRecord, StringRef, Value, Values
+from gpu_narration.tracefile.format import (
+    CutText,
+    MalformedRecord,
+    StringRef,
+    Summary,
+    Value,
+    Values,
+)
 
-_NO_NAMES = (None, None, None, None)
+Names = tuple[str | None, str | None, str | None, str | None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +90,10 @@ class ProcessDecoder:
     notes: list[Note] = field(default_factory=list)
     annotations: dict[int, dict[str, Value]] = field(default_factory=dict)
     #: Of the spans that are open: what they are in, and for which request they work.
-    open_spans: dict[int, tuple[int, str | None]] = field(default_factory=dict)
+    open_spans: dict[int, tuple[int, str | None, Names]] = field(default_factory=dict)
     dropped: dict[int, int] = field(default_factory=dict)
     overwritten: dict[int, int] = field(default_factory=dict)
-    malformed_bytes: int = 0
+    malformed: dict[int, int] = field(default_factory=dict)
     undefined: int = 0
     _states: dict[int, _ThreadState] = field(default_factory=dict)
 
@@ -101,13 +108,30 @@ class ProcessDecoder:
         """Takes in a fragment of the annotations; the events they belong to."""
         touched = []
         for record in self._records(fragment):
-            values = record.values()
-            if record.site != fmt.SYS_ANNOTATE or not isinstance(values.items[0], int):
+            if record.site != fmt.SYS_ANNOTATE:
                 continue
-            event_id = values.items[0]
-            self.annotations.setdefault(event_id, {}).update(self._named(values, 1))
+            try:
+                values = record.values()
+                event_id = _int(values.items[0])
+                named = self._named(values, 1)
+            except (MalformedRecord, IndexError, TypeError, ValueError):
+                self._leave_out(fragment.thread, record.end - record.start)
+                continue
+            self.annotations.setdefault(event_id, {}).update(named)
             touched.append(event_id)
         return touched
+
+    def begin_again(self) -> None:
+        """Forgets what reading events has counted: they are read from their start."""
+        for counts in (self.dropped, self.overwritten, self.malformed, self._states):
+            for thread in [thread for thread in counts if thread >= fmt.FIRST_THREAD]:
+                del counts[thread]
+        self.undefined = 0
+
+    @property
+    def malformed_bytes(self) -> int:
+        """Bytes that are no records, or that cannot be placed."""
+        return sum(self.malformed.values())
 
     def events(self, fragment: Fragment) -> Iterator[Event]:
         """The events of a fragment of a thread."""
@@ -116,7 +140,7 @@ class ProcessDecoder:
             try:
                 event = self._event(record, fragment.thread, state)
             except (MalformedRecord, IndexError, TypeError, ValueError):
-                self.malformed_bytes += record.end - record.start
+                self._leave_out(fragment.thread, record.end - record.start)
                 continue
             if event is not None:
                 yield event
@@ -129,19 +153,19 @@ class ProcessDecoder:
             self._begin_chunk(fragment, state)
         elif fragment.serial != state.serial or fragment.offset != state.offset:
             # What came before it in the chunk is missing: nothing in it can be placed.
-            self.malformed_bytes += len(fragment.data)
+            self._leave_out(fragment.thread, len(fragment.data))
             return
         state.serial = fragment.serial
         state.offset = fragment.end
         data, position, total = fragment.data, 0, len(fragment.data)
         while position < total:
             if total - position < fmt.RECORD_HEAD.size:
-                self.malformed_bytes += total - position
+                self._leave_out(fragment.thread, total - position)
                 return
             delta, site, size = fmt.RECORD_HEAD.unpack_from(data, position)
             start, end = position + fmt.RECORD_HEAD.size, position + size
             if end > total or size < fmt.RECORD_HEAD.size:
-                self.malformed_bytes += total - position
+                self._leave_out(fragment.thread, total - position)
                 return
             if delta == fmt.DELTA_WIDE:
                 tick = int.from_bytes(data[start : start + 8], "little")
@@ -153,6 +177,9 @@ class ProcessDecoder:
             state.seq += 1
             yield Record(seq, state.tick, site, data, start, end)
             position = end
+
+    def _leave_out(self, thread: int, count: int) -> None:
+        self.malformed[thread] = self.malformed.get(thread, 0) + count
 
     def _begin_chunk(self, fragment: Fragment, state: _ThreadState) -> None:
         if fragment.dropped:
@@ -189,7 +216,7 @@ class ProcessDecoder:
                     )
                 )
         except (MalformedRecord, IndexError, TypeError, ValueError):
-            self.malformed_bytes += record.end - record.start
+            self._leave_out(fmt.STREAM_DEFINITIONS, record.end - record.start)
 
     def _site(self, items: list[Value | StringRef]) -> Site:
         number, kind, level, dynamic = (_int(item) for item in items[:4])
@@ -260,7 +287,7 @@ class ProcessDecoder:
         self._take_values(event, values, first)
         if site.kind in SPAN_KINDS:
             event.phase = Phase.BEGIN
-            self.open_spans[event.id] = state.span, event.correlation
+            self.open_spans[event.id] = state.span, event.correlation, event.names
             state.span = event.id
         return event
 
@@ -294,7 +321,7 @@ class ProcessDecoder:
             event.arguments.append(Argument(shown, value))
         if event.site.kind is Kind.CORRELATED and event.arguments:
             correlation = event.arguments.pop(0).value
-            event.correlation = correlation if isinstance(correlation, str) else str(correlation)
+            event.correlation = _correlation(correlation)
 
     def _end(self, event: Event, values: Values, state: _ThreadState) -> None:
         outcome, span_id, ticks = (_int(item) for item in values.items[:3])
@@ -308,10 +335,19 @@ class ProcessDecoder:
             event.error_text = _text(rest[1]) if len(rest) > 1 else None
         elif rest:
             event.arguments.append(Argument(None, self._plain(rest[0])))
-        parent, event.correlation = self.open_spans.pop(span_id, (0, event.correlation))
+        parent, event.correlation, event.names = self.open_spans.pop(
+            span_id, (0, event.correlation, event.names)
+        )
         event.span = parent or None
         if state.span == span_id:
             state.span = parent
+
+
+def _correlation(value: Value) -> str:
+    """A correlation id that a call was given; whatever it is, it is shown."""
+    if isinstance(value, CutText):
+        return _text(value)
+    return value.text if isinstance(value, Summary) else str(value)
 
 
 def _int(item: object) -> int:

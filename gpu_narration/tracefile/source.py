@@ -144,6 +144,8 @@ class RingFile:
         self.spans: list[Span] = []
         self.clock_points: list[ClockPoint] = []
         self.notices: list[Notice] = []
+        #: Events that its process lost so far, of all threads.
+        self.dropped = 0
         buffer = _map(path)
         if len(buffer) < fmt.PAGE:
             return  # died while it was being made: nothing was recorded yet
@@ -161,7 +163,7 @@ class RingFile:
 
     def _read_header(self, buffer: mmap.mmap | bytes) -> None:
         at = fmt.FILE_HEADER.size
-        _, write_error, _ = fmt.RING_COUNTS.unpack_from(buffer, at)
+        _, write_error, self.dropped = fmt.RING_COUNTS.unpack_from(buffer, at)
         if write_error:
             self.notices.append(
                 Notice(

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpu_narration._errors import NotATraceError
-from gpu_narration._marker import is_live, read_marker
+from gpu_narration._marker import OURS, is_live, read_marker
 from gpu_narration.tracefile import format as fmt
 from gpu_narration.tracefile.decoder import ProcessDecoder
 from gpu_narration.tracefile.events import Event, Note, Notice, ThreadInfo, Trouble
@@ -33,6 +33,7 @@ class ProcessTrace:
         self.decoder = ProcessDecoder(index)
         self.pid = int(name.partition("-")[0])
         self.live = files.ring is not None and is_live(files.ring)
+        self._dropped = 0
         self._threads: dict[int, list[Span]] = {}
         self._read_segments(sorted(files.segments))
         if files.ring is not None:
@@ -61,6 +62,7 @@ class ProcessTrace:
 
     def events(self) -> Iterator[Event]:
         """All events in the order of time."""
+        self.decoder.begin_again()
         streams = [self._thread_events(spans) for spans in self._threads.values()]
         return heapq.merge(*streams, key=lambda event: event.monotonic_ns)
 
@@ -72,6 +74,12 @@ class ProcessTrace:
             notices.append(
                 Notice(Trouble.DROPPED, f"{count} events of {self._name(thread)} were dropped: the ring was full", count)
             )  # fmt: skip
+        # A drop is told by the thread's next event; the last ones have none.
+        last = self._dropped_in_all() - sum(decoder.dropped.values())
+        if last > 0:
+            notices.append(
+                Notice(Trouble.DROPPED, f"{last} events were dropped last: the ring was full", last)
+            )
         for thread, count in sorted(decoder.overwritten.items()):
             notices.append(
                 Notice(Trouble.OVERWRITTEN, f"{count} older records of {self._name(thread)} were not kept", count)
@@ -93,6 +101,10 @@ class ProcessTrace:
                 )
             )
         return notices
+
+    def _dropped_in_all(self) -> int:
+        counted = self.note("end").get("dropped")
+        return max(self._dropped, counted) if isinstance(counted, int) else self._dropped
 
     def _name(self, thread: int) -> str:
         info = self.threads.get(thread)
@@ -117,6 +129,7 @@ class ProcessTrace:
             for span in spans:
                 written[span.serial] = max(written.get(span.serial, 0), span.end)
         ring = RingFile(path, written)
+        self._dropped = ring.dropped
         self.notices += ring.notices
         for point in ring.clock_points:
             self.decoder.clock.add(point)
@@ -184,9 +197,11 @@ def find_processes(directory: Path) -> dict[str, _ProcessFiles]:
     """The files of each process in a trace directory, by the processes' names."""
     processes: dict[str, _ProcessFiles] = {}
     for path in directory.iterdir():
+        if not OURS.fullmatch(path.name):
+            continue
         name, _, kind = path.name.partition(".")
         if kind == "ring":
             processes.setdefault(name, _ProcessFiles()).ring = path
-        elif kind.endswith("seg"):
+        else:
             processes.setdefault(name, _ProcessFiles()).segments.append(path)
     return processes

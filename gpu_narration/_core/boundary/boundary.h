@@ -152,6 +152,15 @@ PyObject *recording_after_fork(PyObject *module, PyObject *unused);
 int lifecycle_init(void);
 
 /* sites.c */
+/* A call site by the addresses of its namespace and names; all of them are kept
+ * alive by sites.c, so an address means the same object as when it was noted. */
+#define SITE_SLOTS 4096u /* power of two */
+struct slot {
+    PyObject *globals; /* owned by sites.c */
+    PyObject *names[NAME_COUNT]; /* owned by sites.c; NULL where dynamic or unused */
+    struct site *site; /* NULL: free slot */
+};
+extern struct slot site_slots[SITE_SLOTS];
 struct site *site_find(enum gn_kind kind, PyObject *const names[NAME_COUNT], PyObject *globals);
 struct site *site_create(enum gn_kind kind, int level, PyObject *module,
                          PyObject *const names[NAME_COUNT], uint8_t dynamic);
@@ -175,7 +184,6 @@ struct strand_mark {
     struct site *site;
 };
 void strand_save(const struct thread_state *thread, struct strand_mark *mark);
-void strand_enter(struct thread_state *thread, const struct scope *scope);
 void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published);
 PyObject *strand_set_correlation(PyObject *module, PyObject *value);
 int strand_init(PyObject *module);
@@ -262,6 +270,38 @@ int nvtx_configure(PyObject *bridge);
 /* calls.c */
 extern PyMethodDef call_methods[];
 int calls_init(void);
+
+/* ---- finding a site ---- */
+
+static inline uint64_t site_mix(uint64_t hash, const void *pointer)
+{
+    return (hash ^ ((uint64_t)(uintptr_t)pointer >> 4)) * 0x9e3779b97f4a7c15ull;
+}
+
+static inline uint32_t site_fold(uint64_t hash)
+{
+    return (uint32_t)(hash >> 32);
+}
+
+static inline struct slot *site_slot(enum gn_kind kind, PyObject *const names[NAME_COUNT],
+                                     PyObject *globals)
+{
+    uint64_t hash = (uint64_t)(uintptr_t)globals + ((uint64_t)(uintptr_t)names[1] << 7) +
+                    ((uint64_t)(uintptr_t)names[2] << 13) + (uint64_t)kind;
+    return &site_slots[site_fold(site_mix(hash, names[3])) & (SITE_SLOTS - 1)];
+}
+
+/* NULL where the slot is another site's or free. */
+static inline struct site *site_cached(enum gn_kind kind, PyObject *const names[NAME_COUNT],
+                                       PyObject *globals)
+{
+    const struct slot *slot = site_slot(kind, names, globals);
+    if (LIKELY(slot->site != NULL && slot->globals == globals && slot->names[0] == names[0] &&
+               slot->names[1] == names[1] && slot->names[2] == names[2] &&
+               slot->names[3] == names[3] && slot->site->kind == kind))
+        return slot->site;
+    return NULL;
+}
 
 /* ---- the open record ---- */
 

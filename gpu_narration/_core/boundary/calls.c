@@ -117,27 +117,63 @@ static void record_values(const struct shape *shape, PyObject *const *names,
     values_done(&plain_lead);
 }
 
+/* Whatever is not the common case: a site seen for the first time, names or
+ * values that need work. */
+static __attribute__((noinline)) void record_slowly(const struct shape *shape,
+                                                    PyObject *const *names,
+                                                    const struct values *lead,
+                                                    const struct values *rest, PyObject *globals)
+{
+    bool odd = false;
+    for (int i = 0; i < NAME_COUNT; i++)
+        odd |= names[i] != NULL && !PyUnicode_CheckExact(names[i]);
+    record_values(shape, names, lead, rest, odd, globals);
+}
+
+/* Writes the values of a record; false at the first that is not plain. */
+static inline __attribute__((always_inline)) bool put_plain(struct event *event,
+                                                            const struct values *values)
+{
+    for (Py_ssize_t i = 0; i < values->count; i++) {
+        PyObject *value = values->items[i];
+        if (UNLIKELY(!value_is_plain(value)))
+            return false;
+        uint8_t *p = put_value(event->p, event->end, value, false);
+        if (UNLIKELY(!event_advance(event, p, values->count - i)))
+            break;
+    }
+    return true;
+}
+
 static inline __attribute__((always_inline)) void record_call(const struct shape *shape,
                                                               PyObject *const *args,
                                                               Py_ssize_t nargs)
 {
     PyObject *names[NAME_COUNT];
-    bool odd = false;
+#pragma GCC unroll 4
     for (int i = 0; i < NAME_COUNT; i++) {
         int at = shape->name_at[i];
-        names[i] = at < 0 ? NULL : at < nargs ? args[at] : empty_text;
-        odd |= names[i] != NULL && !PyUnicode_CheckExact(names[i]);
+        names[i] = at < 0 ? NULL : at < shape->required || at < nargs ? args[at] : empty_text;
     }
     struct values lead = {args + shape->lead_at, shape->lead_count, 0};
     struct values rest = {args + shape->count, nargs > shape->count ? nargs - shape->count : 0, 0};
     PyObject *globals = PyEval_GetGlobals();
-    if (UNLIKELY(odd || !values_are_plain(&lead) || !values_are_plain(&rest))) {
-        record_values(shape, names, &lead, &rest, odd, globals);
+    /* A site found by all its names has no dynamic ones. */
+    struct site *site = site_cached(shape->kind, names, globals);
+    if (UNLIKELY(site == NULL)) {
+        record_slowly(shape, names, &lead, &rest, globals);
         return;
     }
-    struct site *site = site_find(shape->kind, names, globals);
-    if (LIKELY(site != NULL) && site_ready(site))
-        write_call(site, names, &lead, &rest);
+    struct event event;
+    if (!site_ready(site) || !event_begin(&event, site->id))
+        return;
+    if (UNLIKELY(!put_plain(&event, &lead) || !put_plain(&event, &rest))) {
+        record_slowly(shape, names, &lead, &rest, globals); /* nothing was published yet */
+        return;
+    }
+    int64_t id = event_commit(&event);
+    if (UNLIKELY(core.nvtx_on))
+        nvtx_mark(event.thread, site, id);
 }
 
 /* ---- arguments ---- */

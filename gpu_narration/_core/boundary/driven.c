@@ -16,6 +16,8 @@ struct driven {
     PyObject *weak_references;
     struct scope scope;
     struct strand_mark consumer; /* the strand as the running step found it */
+    struct strand_mark body; /* and as the body left it when it was suspended */
+    struct step *step; /* borrowed: the one that an async generator works on */
     bool begun, running, ended;
 };
 
@@ -59,7 +61,7 @@ static void step_begin(struct driven *driven)
     } else if (thread != NULL && is_open(driven)) {
         driven->scope.thread_key = thread->key; /* this thread runs the body now */
         if (leaves_strand(driven))
-            strand_enter(thread, &driven->scope);
+            strand_restore(thread, &driven->body, driven->scope.published);
     }
 }
 
@@ -73,9 +75,12 @@ static void step_leave(struct driven *driven)
 
 static void step_suspend(struct driven *driven)
 {
+    struct thread_state *thread = is_open(driven) ? recording_thread() : NULL;
     driven->running = false;
-    if (is_open(driven))
+    if (thread != NULL) {
+        strand_save(thread, &driven->body);
         step_leave(driven);
+    }
 }
 
 static void end(struct driven *driven, enum gn_outcome outcome, PyObject *result)
@@ -115,7 +120,7 @@ static PySendResult step_end(struct driven *driven, PySendResult sent, PyObject 
 static PySendResult driven_send_value(PyObject *self, PyObject *value, PyObject **result)
 {
     struct driven *driven = (struct driven *)self;
-    if (driven->ended || driven->running)
+    if (driven->ended || driven->running || (!driven->begun && value != Py_None))
         return PyIter_Send(driven->inner, value, result); /* its own error for that */
     step_begin(driven);
     PySendResult sent = PyIter_Send(driven->inner, value, result);
@@ -239,6 +244,8 @@ static PyObject *step_make(struct driven *driven, PyObject *awaitable, bool clos
 static PySendResult step_settle(struct step *step, PySendResult sent)
 {
     struct driven *driven = step->driven;
+    if (sent != PYGEN_NEXT)
+        driven->step = NULL;
     if (driven->ended)
         return sent;
     if (sent == PYGEN_ERROR && PyErr_ExceptionMatches(PyExc_StopAsyncIteration)) {
@@ -256,20 +263,35 @@ static PySendResult step_settle(struct step *step, PySendResult sent)
     return sent;
 }
 
-static void step_enter(struct step *step)
+/* False where nothing is to be traced: the span is over, or another step is
+ * under way and the inner one refuses this one. */
+static bool step_enter(struct step *step)
 {
+    struct driven *driven = step->driven;
+    if (driven->step != NULL && driven->step != step)
+        return false;
     /* aclose on a generator that never ran has no body to trace. */
-    if (step->closing && !step->driven->begun)
-        step->driven->ended = true;
-    if (!step->driven->ended)
-        step_begin(step->driven);
+    if (step->closing && !driven->begun)
+        driven->ended = true;
+    if (driven->ended)
+        return false;
+    driven->step = step;
+    step_begin(driven);
+    return true;
+}
+
+static void step_let_go(struct step *step)
+{
+    if (step->driven->step == step)
+        step->driven->step = NULL;
 }
 
 static PySendResult step_send_value(PyObject *self, PyObject *value, PyObject **result)
 {
     struct step *step = (struct step *)self;
-    step_enter(step);
-    return step_settle(step, PyIter_Send(step->awaitable, value, result));
+    bool entered = step_enter(step);
+    PySendResult sent = PyIter_Send(step->awaitable, value, result);
+    return entered ? step_settle(step, sent) : sent;
 }
 
 static PyObject *step_send(PyObject *self, PyObject *value)
@@ -287,15 +309,16 @@ static PyObject *step_next(PyObject *self)
 static PyObject *step_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
 {
     struct step *step = (struct step *)self;
-    step_enter(step);
+    bool entered = step_enter(step);
     PyObject *result = NULL;
     PySendResult sent = from_method(call_inner(step->awaitable, "throw", args, nargs), &result);
-    return to_method(step_settle(step, sent), result);
+    return to_method(entered ? step_settle(step, sent) : sent, result);
 }
 
 static PyObject *step_close(PyObject *self, PyObject *unused)
 {
     (void)unused;
+    step_let_go((struct step *)self);
     return call_inner(((struct step *)self)->awaitable, "close", NULL, 0);
 }
 
@@ -308,7 +331,10 @@ static PyObject *async_next(PyObject *self)
 static PyObject *async_send(PyObject *self, PyObject *value)
 {
     struct driven *driven = (struct driven *)self;
-    return step_make(driven, call_inner(driven->inner, "asend", &value, 1), false);
+    PyObject *awaitable = call_inner(driven->inner, "asend", &value, 1);
+    if (!driven->begun && value != Py_None)
+        return awaitable; /* the body has not begun: the inner one refuses */
+    return step_make(driven, awaitable, false);
 }
 
 static PyObject *async_throw(PyObject *self, PyObject *const *args, Py_ssize_t nargs)
@@ -440,6 +466,7 @@ static void step_dealloc(PyObject *self)
     struct step *step = (struct step *)self;
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
+    step_let_go(step);
     Py_XDECREF(step->awaitable);
     Py_XDECREF(step->driven);
     PyObject_GC_Del(self);
@@ -492,6 +519,7 @@ static PyType_Slot coroutine_slots[] = {
     DRIVEN_SLOTS,
     {Py_am_await, itself},
     {Py_am_send, driven_send_value},
+    {Py_tp_iter, itself}, /* for `yield from` in what types.coroutine made */
     {Py_tp_iternext, driven_next},
     {Py_tp_methods, coroutine_methods},
     {0, NULL},

@@ -136,12 +136,14 @@ PyObject *foreign_adopt(PyObject *module, PyObject *args)
     Py_RETURN_NONE;
 }
 
-/* foreign_forget(type): drops what is kept about functions of `type`. */
+/* foreign_forget(type): functions of `type` are described anew, if ever.  All
+ * seats go: they are a cache, and a call on another thread may just have filled
+ * one for a function that is changing its type. */
 PyObject *foreign_forget(PyObject *module, PyObject *type)
 {
     (void)module;
     for (uint32_t i = 0; i < SEATS; i++)
-        if (seats[i].function != NULL && (PyObject *)Py_TYPE(seats[i].function) == type) {
+        if (seats[i].function != NULL) {
             seats[i].site = NULL;
             Py_CLEAR(seats[i].function);
         }

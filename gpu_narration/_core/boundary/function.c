@@ -8,7 +8,7 @@
 
 #include <structmember.h>
 
-#define KEYWORDS_KNOWN 4096 /* keyword names remembered at most */
+#define KEYWORDS_KNOWN 4096 /* keyword names remembered, beside those of one call */
 
 static PyTypeObject *traced_function_type;
 static PyObject *keyword_rules; /* dict: name of a **kwargs key -> enum parameter_rule */
@@ -63,10 +63,11 @@ static uint8_t *put_keyword_name(uint8_t *p, const uint8_t *end, PyObject *name,
  * hook that knows names is asked once per name, before any record is open. */
 static void learn_keywords(const struct site *site, PyObject *kwnames)
 {
+    if (PyDict_GET_SIZE(keyword_rules) >= KEYWORDS_KNOWN)
+        PyDict_Clear(keyword_rules); /* bounded, and yet no name goes unjudged */
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
         PyObject *name = PyTuple_GET_ITEM(kwnames, i);
         if (parameter_index(site, name) >= 0 || core.hooks.parameter_rule == NULL ||
-            PyDict_GET_SIZE(keyword_rules) >= KEYWORDS_KNOWN ||
             PyDict_GetItemWithError(keyword_rules, name) != NULL)
             continue;
         PyObject *rule = PyObject_CallOneArg(core.hooks.parameter_rule, name);

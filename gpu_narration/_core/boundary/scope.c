@@ -66,6 +66,28 @@ static bool is_python_str(PyTypeObject *type)
     return type == NULL || type->tp_str != own;
 }
 
+static bool is_absent_or_plain(PyObject *value)
+{
+    return value == NULL || value_is_plain(value);
+}
+
+/* Its str shows attributes that may be anything, such as a path's repr. */
+static PyObject *os_error_text(PyOSErrorObject *error)
+{
+    if (is_absent_or_plain(error->myerrno) && is_absent_or_plain(error->strerror) &&
+        is_absent_or_plain(error->filename) && is_absent_or_plain(error->filename2))
+        return PyObject_Str((PyObject *)error);
+    PyObject *parts[3] = {error->myerrno, error->strerror, error->filename};
+    for (int i = 0; i < 3; i++) {
+        bool object;
+        parts[i] = summarise(parts[i] != NULL ? parts[i] : Py_None, &object);
+    }
+    PyObject *text = PyUnicode_FromFormat("[Errno %S] %S: %S", parts[0], parts[1], parts[2]);
+    for (int i = 0; i < 3; i++)
+        Py_DECREF(parts[i]);
+    return text;
+}
+
 /* The exception's text without running the program's code: its own __str__ only
  * where that is C and its arguments are plain. */
 static PyObject *error_text(PyObject *error)
@@ -78,7 +100,9 @@ static PyObject *error_text(PyObject *error)
     Py_ssize_t count = PyTuple_GET_SIZE(arguments);
     struct values values = {count > 0 ? &PyTuple_GET_ITEM(arguments, 0) : NULL, count, 0};
     if (values_are_plain(&values) && !is_python_str(Py_TYPE(error)))
-        return PyObject_Str(error);
+        return PyErr_GivenExceptionMatches(error, PyExc_OSError)
+                   ? os_error_text((PyOSErrorObject *)error)
+                   : PyObject_Str(error);
     if (count == 0)
         return NULL;
     bool object;

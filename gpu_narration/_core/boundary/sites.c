@@ -13,7 +13,6 @@
 #define SITE_QUOTA 65536u
 #define STRING_BYTES_MAX 4096
 #define CANDIDATES 256u /* power of two */
-#define SLOTS 4096u /* power of two */
 
 /* How often a string must come along before it counts as a constant.  Targets
  * are often ids of requests that live for some hundred events. */
@@ -26,12 +25,6 @@ struct interned {
     PyObject *text; /* owned; NULL: free entry */
     uint32_t id;
     uint32_t defined; /* generation in which its definition was written */
-};
-
-struct slot {
-    PyObject *globals; /* owned by module_dicts */
-    PyObject *names[NAME_COUNT]; /* owned by the string table; NULL where dynamic */
-    struct site *site; /* NULL: free slot */
 };
 
 static struct {
@@ -50,19 +43,9 @@ static struct {
     uint32_t seen;
 } candidates[CANDIDATES];
 
-static struct slot slots[SLOTS];
+struct slot site_slots[SITE_SLOTS];
 static PyObject *module_dicts; /* set of ids -> dict: namespaces that live on anyway */
 static PyObject *empty; /* "" */
-
-static inline uint64_t mix(uint64_t hash, const void *pointer)
-{
-    return (hash ^ ((uint64_t)(uintptr_t)pointer >> 4)) * 0x9e3779b97f4a7c15ull;
-}
-
-static inline uint32_t fold(uint64_t hash)
-{
-    return (uint32_t)(hash >> 32);
-}
 
 /* ---- strings ---- */
 
@@ -71,7 +54,7 @@ static struct interned *string_entry(PyObject *text)
     if (strings.room == 0)
         return NULL;
     uint32_t mask = strings.room - 1;
-    for (uint32_t i = fold(mix(0, text)) & mask;; i = (i + 1) & mask) {
+    for (uint32_t i = site_fold(site_mix(0, text)) & mask;; i = (i + 1) & mask) {
         if (strings.entries[i].text == text || strings.entries[i].text == NULL)
             return &strings.entries[i];
     }
@@ -157,7 +140,7 @@ static bool is_constant(PyObject *text, int position)
     if (PyUnicode_CHECK_INTERNED(text))
         return string_add(text) != NULL;
 
-    uint32_t i = fold(mix(0, text)) & (CANDIDATES - 1);
+    uint32_t i = site_fold(site_mix(0, text)) & (CANDIDATES - 1);
     if (candidates[i].text != text) {
         Py_XSETREF(candidates[i].text, Py_NewRef(text));
         candidates[i].seen = 1;
@@ -179,9 +162,9 @@ static bool is_constant(PyObject *text, int position)
 static uint64_t site_hash(enum gn_kind kind, int level, PyObject *module, PyObject *const *names,
                           uint8_t dynamic)
 {
-    uint64_t hash = mix((uint64_t)kind << 16 | (uint64_t)level << 8 | dynamic, module);
+    uint64_t hash = site_mix((uint64_t)kind << 16 | (uint64_t)level << 8 | dynamic, module);
     for (int i = 0; i < NAME_COUNT; i++)
-        hash = mix(hash, names[i]);
+        hash = site_mix(hash, names[i]);
     return hash;
 }
 
@@ -202,7 +185,7 @@ static bool sites_grow(void)
         struct site *site = sites.entries[i];
         if (site == NULL)
             continue;
-        uint32_t j = fold(site_hash(site->kind, site->level, site->module, site->names,
+        uint32_t j = site_fold(site_hash(site->kind, site->level, site->module, site->names,
                                     site->dynamic)) & (room - 1);
         while (entries[j] != NULL)
             j = (j + 1) & (room - 1);
@@ -237,7 +220,7 @@ static struct site *site_unique(enum gn_kind kind, int level, PyObject *module,
     if (sites.count * 2 >= sites.room && !sites_grow())
         return NULL;
     uint32_t mask = sites.room - 1;
-    uint32_t i = fold(site_hash(kind, level, module, names, dynamic)) & mask;
+    uint32_t i = site_fold(site_hash(kind, level, module, names, dynamic)) & mask;
     while (sites.entries[i] != NULL) {
         if (site_is(sites.entries[i], kind, level, module, names, dynamic))
             return sites.entries[i];
@@ -358,23 +341,6 @@ static PyObject *module_name(PyObject *globals, bool *lasting)
     return name;
 }
 
-static inline struct slot *slot_for(enum gn_kind kind, PyObject *globals, PyObject *const *names)
-{
-    uint64_t hash = mix((uint64_t)kind, globals);
-    hash = mix(hash, names[NAME_HUMAN]);
-    hash ^= (uint64_t)(uintptr_t)names[NAME_ACTION] >> 3;
-    hash = mix(hash, names[NAME_TARGET]);
-    return &slots[fold(hash) & (SLOTS - 1)];
-}
-
-static inline bool slot_is(const struct slot *slot, enum gn_kind kind, PyObject *globals,
-                           PyObject *const *names)
-{
-    return slot->globals == globals && slot->names[0] == names[0] && slot->names[1] == names[1] &&
-           slot->names[2] == names[2] && slot->names[3] == names[3] && slot->site != NULL &&
-           slot->site->kind == kind;
-}
-
 /* Leaves in `constant` the names that have an id and marks the others. */
 static uint8_t split_names(PyObject *const names[NAME_COUNT], PyObject *constant[NAME_COUNT])
 {
@@ -405,14 +371,15 @@ static struct site *site_resolve(enum gn_kind kind, PyObject *const names[NAME_C
     PyObject *constant[NAME_COUNT];
     uint8_t dynamic = split_names(names, constant);
     /* A slot needs no dynamic mask: a kind always uses the same names. */
-    struct slot *slot = slot_for(kind, globals, constant);
-    if (slot_is(slot, kind, globals, constant))
-        return slot->site;
+    struct site *cached = site_cached(kind, constant, globals);
+    if (cached != NULL)
+        return cached;
 
     bool lasting;
     PyObject *module = module_name(globals, &lasting);
     struct site *site = site_unique(kind, GN_LEVEL_TRACE, module, constant, dynamic);
     if (site != NULL && lasting) {
+        struct slot *slot = site_slot(kind, constant, globals);
         slot->globals = globals;
         memcpy(slot->names, constant, sizeof slot->names);
         slot->site = site;
@@ -424,10 +391,8 @@ static struct site *site_resolve(enum gn_kind kind, PyObject *const names[NAME_C
 
 struct site *site_find(enum gn_kind kind, PyObject *const names[NAME_COUNT], PyObject *globals)
 {
-    struct slot *slot = slot_for(kind, globals, names);
-    if (LIKELY(slot_is(slot, kind, globals, names)))
-        return slot->site;
-    return site_resolve(kind, names, globals);
+    struct site *site = site_cached(kind, names, globals);
+    return LIKELY(site != NULL) ? site : site_resolve(kind, names, globals);
 }
 
 int sites_init(void)

@@ -66,18 +66,22 @@ static PyObject *variable_get(PyObject *variable)
     return value;
 }
 
+/* What the context variable of the span holds, as bytes.  A context may outlive
+ * the recording, and a fork's child inherits it: there the id means nothing. */
+struct published {
+    int64_t id;
+    int64_t generation;
+};
+
 static int64_t span_variable_get(void)
 {
+    struct published published = {0, 0};
     PyObject *value = variable_get(core.span_variable);
-    if (value == NULL)
-        return 0;
-    int64_t id = PyLong_AsLongLong(value);
-    Py_DECREF(value);
-    if (id == -1 && PyErr_Occurred()) {
-        PyErr_Clear();
-        return 0;
-    }
-    return id;
+    if (value != NULL && PyBytes_CheckExact(value) &&
+        PyBytes_GET_SIZE(value) == (Py_ssize_t)sizeof published)
+        memcpy(&published, PyBytes_AS_STRING(value), sizeof published);
+    Py_XDECREF(value);
+    return published.generation == core.generation ? published.id : 0;
 }
 
 /* Where to ask whether an event loop runs on this thread.  The modules are
@@ -156,7 +160,8 @@ bool strand_write_state(struct thread_state *thread)
 
 static void variable_set(struct thread_state *thread, int64_t id)
 {
-    PyObject *value = PyLong_FromLongLong(id);
+    struct published published = {id, core.generation};
+    PyObject *value = PyBytes_FromStringAndSize((const char *)&published, sizeof published);
     PyObject *token = value == NULL ? NULL : PyContextVar_Set(core.span_variable, value);
     Py_XDECREF(value);
     if (token == NULL) {
@@ -185,27 +190,49 @@ void strand_push(struct thread_state *thread, struct scope *scope)
     thread->writer.span = (uint64_t)scope->id; /* the reader infers it from the record */
 }
 
-/* Where a span that is no longer open stands for its parent. */
-static int64_t open_ancestor(struct thread_state *thread, int64_t id)
+/* Where a span that is no longer open stands for its parent, -1 if it is open. */
+static int closed_index(const struct thread_state *thread, int64_t id)
 {
-    for (unsigned i = thread->closed_count; i-- > 0;)
-        if (thread->closed[i].id == id) {
-            id = thread->closed[i].parent;
-            thread->closed[i] = thread->closed[--thread->closed_count];
-            i = thread->closed_count;
-        }
-    return id;
+    for (unsigned i = 0; i < thread->closed_count; i++)
+        if (thread->closed[i].id == id)
+            return (int)i;
+    return -1;
 }
 
+static int64_t open_ancestor(const struct thread_state *thread, int64_t id)
+{
+    int at = closed_index(thread, id);
+    return at < 0 ? id : thread->closed[at].parent;
+}
+
+/* Goes back to a span, or to its parent if it has ended meanwhile. */
+static int64_t take_ancestor(struct thread_state *thread, int64_t id)
+{
+    int at = closed_index(thread, id);
+    if (at < 0)
+        return id;
+    int64_t parent = thread->closed[at].parent;
+    thread->closed_count--;
+    memmove(&thread->closed[at], &thread->closed[at + 1],
+            (thread->closed_count - (unsigned)at) * sizeof thread->closed[0]);
+    return parent;
+}
+
+/* All parents in the list are open: one look finds the way, and what is
+ * forgotten cuts no chain. */
 static void note_closed(struct thread_state *thread, const struct scope *scope)
 {
     unsigned room = sizeof thread->closed / sizeof thread->closed[0];
+    int64_t parent = open_ancestor(thread, scope->parent);
+    for (unsigned i = 0; i < thread->closed_count; i++)
+        if (thread->closed[i].parent == scope->id)
+            thread->closed[i].parent = parent;
     if (thread->closed_count == room) { /* forget the oldest */
         memmove(&thread->closed[0], &thread->closed[1], (room - 1) * sizeof thread->closed[0]);
         thread->closed_count--;
     }
     thread->closed[thread->closed_count].id = scope->id;
-    thread->closed[thread->closed_count].parent = scope->parent;
+    thread->closed[thread->closed_count].parent = parent;
     thread->closed_count++;
 }
 
@@ -215,7 +242,7 @@ void strand_drop(struct thread_state *thread, const struct scope *scope)
 {
     if (thread->span == scope->id) {
         thread->span =
-            thread->closed_count == 0 ? scope->parent : open_ancestor(thread, scope->parent);
+            thread->closed_count == 0 ? scope->parent : take_ancestor(thread, scope->parent);
         thread->span_site = thread->span == scope->parent ? scope->outer_site : NULL;
     } else {
         note_closed(thread, scope);
@@ -225,8 +252,9 @@ void strand_drop(struct thread_state *thread, const struct scope *scope)
 void strand_pop(struct thread_state *thread, const struct scope *scope)
 {
     if (scope->published && thread->variable == scope->id) {
-        variable_set(thread, scope->variable_before);
-        thread->variable = scope->variable_before;
+        int64_t before = open_ancestor(thread, scope->variable_before);
+        variable_set(thread, before);
+        thread->variable = before;
     }
     strand_drop(thread, scope);
 }
@@ -236,14 +264,6 @@ void strand_save(const struct thread_state *thread, struct strand_mark *mark)
     mark->span = thread->span;
     mark->site = thread->span_site;
     mark->variable = thread->variable;
-}
-
-void strand_enter(struct thread_state *thread, const struct scope *scope)
-{
-    if (scope->published)
-        variable_set(thread, scope->id);
-    thread->span = scope->id;
-    thread->span_site = scope->site;
 }
 
 void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published)
