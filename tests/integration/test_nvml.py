@@ -1,0 +1,396 @@
+"""Device memory through NVML: what is recorded, and what is said where it cannot be read."""
+
+from __future__ import annotations
+
+import pytest
+
+from gpu_narration._types import Kind
+from gpu_narration.tracefile import Phase
+from gpu_narration.views import text
+from support.nvml import GIB, MIB, START, device, nvml_environment, sample
+
+
+def test_the_first_reading_is_a_state_change_with_all_that_is_known(tmp_path):
+    """GIVEN a GPU WHEN it is first read THEN one event says what it has, and no before."""
+    seen = sample(tmp_path, [device(3 * GIB, 16 * GIB, 512 * MIB)])
+
+    [move] = seen.moves()
+    assert move.names[:3] == ("vram", "state_change", "gpu0.used")
+    assert move.fields == {
+        "before_bytes": None,
+        "used_bytes": 3 * GIB,
+        "free_bytes": 16 * GIB - 3 * GIB - 512 * MIB,
+        "total_bytes": 16 * GIB,
+        "reserved_bytes": 512 * MIB,
+        "device": 0,
+        "source": "sampled",
+    }
+
+
+def test_the_trace_names_the_gpus_that_were_watched(tmp_path):
+    """GIVEN two GPUs WHEN they are watched THEN notes tell their UUIDs, addresses and names."""
+    seen = sample(
+        tmp_path,
+        [device(GIB, uuid="GPU-aaaa"), device(GIB, uuid="GPU-bbbb")],
+        env={"CUDA_VISIBLE_DEVICES": "1,0"},
+    )
+
+    assert seen.notes("device") == [
+        {
+            "index": 0, "uuid": "GPU-bbbb", "name": "Fake GPU",
+            "pci_bus_id": "00000000:02:00.0", "simulated": False,
+        },
+        {
+            "index": 1, "uuid": "GPU-aaaa", "name": "Fake GPU",
+            "pci_bus_id": "00000000:01:00.0", "simulated": False,
+        },
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("total", "threshold"),
+    [
+        pytest.param(GIB, MIB, id="small-gpu"),
+        pytest.param(16 * GIB, 4 * MIB, id="large-gpu"),
+    ],
+)
+def test_a_move_of_the_threshold_is_told_and_a_smaller_one_is_not(tmp_path, total, threshold):
+    """GIVEN two steps that reach the threshold together WHEN they come THEN one event tells both.
+
+    Measured from what was last told, not last read, so that a slow leak shows.
+    """
+    seen = sample(
+        tmp_path,
+        [device(100 * MIB, total)],
+        f"""
+        total, threshold = {total}, {threshold}
+        machine(device(100 * MIB + threshold - 1, total))
+        sampled(2)
+        machine(device(100 * MIB + threshold, total))
+        sampled(2)
+        """,
+    )
+
+    assert seen.used() == [(None, 100 * MIB), (100 * MIB, 100 * MIB + threshold)]
+
+
+def test_rise_and_fall_read_as_sentences(tmp_path):
+    """GIVEN memory that rises in a span and falls after it WHEN shown THEN the lines say so."""
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        with span("engine", "load_model"):
+            machine(device(3 * GIB))
+            sampled()
+        machine(device(2 * GIB))
+        sampled()
+        """,
+    )
+
+    lines = [text.line(move, {}) for move in seen.moves()[1:]]
+    assert lines == [
+        'TRACE vram state_change gpu0.used transition="1.0 GiB → 3.0 GiB" '
+        '"VRAM on gpu0 rose 2.0 GiB to 3.0 GiB in load_model"',
+        'TRACE vram state_change gpu0.used transition="3.0 GiB → 2.0 GiB" '
+        '"VRAM on gpu0 fell 1.0 GiB to 2.0 GiB"',
+    ]
+
+
+def test_a_change_belongs_to_the_span_that_was_open(tmp_path):
+    """GIVEN an open span WHEN memory moves THEN the event names the span's beginning."""
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        with span("engine", "load_model"):
+            machine(device(3 * GIB))
+            sampled()
+        """,
+    )
+
+    [begin] = [e for e in seen.trace.events() if e.kind is Kind.SPAN and e.phase is Phase.BEGIN]
+    move = seen.moves()[1]
+    assert (move.fields["in_span"], move.fields["in_scope"]) == (begin.id, "load_model")
+
+
+def test_version_2_leaves_reserved_memory_out_of_used(tmp_path):
+    """GIVEN a driver with version 2 WHEN it is read THEN used is without what is reserved."""
+    seen = sample(tmp_path, [device(GIB, reserved=256 * MIB)])
+
+    assert seen.notes("vram") == [{"source": "NVML", "memory_version": 2}]
+    assert seen.used() == [(None, GIB)]
+
+
+def test_version_1_is_used_for_all_where_there_is_no_version_2(tmp_path):
+    """GIVEN an old driver WHEN it is read THEN used holds the reserved, which is not known."""
+    seen = sample(
+        tmp_path,
+        [device(GIB, reserved=256 * MIB, flags="v1")],
+        """
+        machine(device(2 * GIB, reserved=256 * MIB, flags="v1"))
+        sampled()
+        """,
+    )
+
+    assert seen.notes("vram") == [{"source": "NVML", "memory_version": 1}]
+    assert seen.used() == [(None, GIB + 256 * MIB), (GIB + 256 * MIB, 2 * GIB + 256 * MIB)]
+    assert {move.fields["reserved_bytes"] for move in seen.moves()} == {None}
+
+
+# ---- GPUs that go, or never were ----
+
+
+def test_a_lost_gpu_is_noted_once_and_the_program_goes_on(tmp_path):
+    """GIVEN a GPU that falls off the bus WHEN it is read again and again THEN one note says it."""
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        trace_tiny("engine", "before", "loss", "")
+        machine(device(GIB, flags="lost"))
+        sampled(3)
+        trace_tiny("engine", "after", "loss", "")
+        """,
+    )
+
+    assert seen.notes("vram_lost") == [{"device": 0, "reason": "GpuIsLost: GPU is lost"}]
+    actions = [event.names[1] for event in seen.trace.events() if event.kind is Kind.TINY]
+    assert actions == ["before", "after"]
+
+
+def test_a_lost_gpu_does_not_stop_the_others_from_being_watched(tmp_path):
+    """GIVEN two GPUs of which one gets lost WHEN the other moves THEN that is told."""
+    seen = sample(
+        tmp_path,
+        [device(GIB, uuid="GPU-aaaa"), device(GIB, uuid="GPU-bbbb")],
+        """
+        machine(device(GIB, uuid="GPU-aaaa", flags="lost"), device(2 * GIB, uuid="GPU-bbbb"))
+        sampled(devices=2)
+        """,
+    )
+
+    assert seen.used(device=0) == [(None, GIB)]
+    assert seen.used(device=1) == [(None, GIB), (GIB, 2 * GIB)]
+
+
+def test_a_gpu_that_is_lost_from_the_start_costs_only_itself(tmp_path):
+    """GIVEN a machine whose first GPU is lost WHEN it is watched THEN the second keeps its number."""
+    seen = sample(
+        tmp_path,
+        [
+            device(GIB, reserved=MIB, uuid="GPU-aaaa", flags="lost"),
+            device(GIB, reserved=MIB, uuid="GPU-bbbb"),
+        ],
+    )
+
+    assert seen.notes("vram") == [{"source": "NVML", "memory_version": 2}]
+    assert seen.notes("vram_lost") == [{"device": 0, "reason": "GpuIsLost: GPU is lost"}]
+    assert [(move.fields["device"], move.fields["used_bytes"]) for move in seen.moves()] == [
+        (1, GIB)
+    ]
+
+
+def test_without_the_library_the_trace_says_why_memory_is_unknown(tmp_path):
+    """GIVEN no NVML WHEN a program is traced THEN a note says so and a span tells the reason."""
+    (tmp_path / "libnvidia-ml.so.1").write_text("no library\n")  # hides a real one too
+    seen = sample(
+        tmp_path,
+        [],
+        """
+        with span("engine", "load_model", vram=True):
+            pass
+        """,
+        start='narration.start("t.gnt")\n',
+        env=nvml_environment(tmp_path, library=tmp_path),
+    )
+
+    reason = "LibraryNotFound: NVML Shared Library Not Found"
+    assert seen.notes("vram") == [{"source": None, "reason": reason}]
+    [begin, _] = seen.trace.events()
+    assert seen.trace.annotations(begin) == {
+        "vram_delta_bytes": None,
+        "vram_reason": f"no NVML: {reason}",
+    }
+
+
+def test_without_a_driver_the_trace_says_so(tmp_path):
+    """GIVEN a library without its driver WHEN it is asked THEN the note names the error."""
+    seen = sample(tmp_path, ["init 9"], start='narration.start("t.gnt")\nwait(lambda: logged("init"))\n')
+
+    assert seen.notes("vram") == [
+        {"source": None, "reason": "DriverNotLoaded: Driver Not Loaded"}
+    ]
+    assert seen.log == ["init"]
+
+
+# ---- which GPUs are ours ----
+
+MACHINE = [
+    device(1 * GIB, uuid="GPU-1c3f-aa"),
+    device(2 * GIB, uuid="GPU-1c3f-bb"),
+    device(3 * GIB, uuid="GPU-77d0-cc"),
+]
+
+
+@pytest.mark.parametrize(
+    ("setting", "visible"),
+    [
+        (None, [1, 2, 3]),
+        ("0", [1]),
+        ("2,0", [3, 1]),
+        (" 1 , 2 ", [2, 3]),
+        ("GPU-77d0-cc", [3]),
+        ("GPU-7", [3]),
+        ("GPU-1c3f-bb,GPU-77", [2, 3]),
+        ("2,GPU-1c3f-aa", [3, 1]),
+        ("0,7,2", [1]),
+        ("0,-1,2", [1]),
+        ("2,nonsense,0", [3]),
+    ],
+)
+def test_devices_are_numbered_as_the_program_sees_them(tmp_path, setting, visible):
+    """GIVEN CUDA_VISIBLE_DEVICES WHEN memory is read THEN device i is the program's i-th GPU."""
+    env = {} if setting is None else {"CUDA_VISIBLE_DEVICES": setting}
+
+    seen = sample(tmp_path, MACHINE, env=env)
+
+    assert [
+        (move.fields["device"], move.names[2], move.fields["used_bytes"]) for move in seen.moves()
+    ] == [(i, f"gpu{i}.used", used * GIB) for i, used in enumerate(visible)]
+
+
+@pytest.mark.parametrize("setting", ["", "-1", "9", "GPU-1c3f", "GPU-ffff", "MIG-77d0", "²"])
+def test_a_setting_that_hides_every_gpu_is_the_reason_given(tmp_path, setting):
+    """GIVEN a setting under which no GPU is visible WHEN traced THEN note and span quote it."""
+    seen = sample(
+        tmp_path,
+        MACHINE,
+        """
+        with span("engine", "load_model", vram=True):
+            pass
+        """,
+        start='narration.start("t.gnt")\n',
+        env={"CUDA_VISIBLE_DEVICES": setting},
+    )
+
+    reason = f"the program sees no GPU (CUDA_VISIBLE_DEVICES={setting!r})"
+    assert seen.notes("vram") == [{"source": None, "reason": reason}]
+    [begin, _] = seen.trace.events()
+    assert seen.trace.annotations(begin)["vram_reason"] == f"no NVML: {reason}"
+    assert seen.log == ["init"]
+
+
+def test_a_nul_in_a_uuid_ends_it(tmp_path):
+    """GIVEN a UUID with a NUL and bytes behind it WHEN it is read THEN what precedes it is it."""
+    seen = sample(
+        tmp_path,
+        [device(GIB, uuid="GPU-aa\\0bb"), device(2 * GIB, uuid="GPU-cc\\0")],
+        env={"CUDA_VISIBLE_DEVICES": "GPU-cc,GPU-aa"},
+    )
+
+    assert [note["uuid"] for note in seen.notes("device")] == ["GPU-cc", "GPU-aa"]
+    assert [move.fields["used_bytes"] for move in seen.moves()] == [2 * GIB, GIB]
+
+
+# ---- spans that ask for it ----
+
+
+def test_a_span_that_asks_tells_what_memory_did_inside_it(tmp_path):
+    """GIVEN a span with vram=True WHEN memory rises in it THEN it says by how much, and sampled."""
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        with span("engine", "load_model", vram=True):
+            machine(device(5 * GIB))
+        """,
+    )
+
+    [begin] = [e for e in seen.trace.events() if e.kind is Kind.SPAN and e.phase is Phase.BEGIN]
+    assert seen.trace.annotations(begin) == {
+        "vram_before_bytes": GIB,
+        "vram_after_bytes": 5 * GIB,
+        "vram_delta_bytes": 4 * GIB,
+        "vram_source": "sampled",
+        "vram_device": 0,
+    }
+
+
+def test_the_first_span_of_a_program_is_measured_too(tmp_path):
+    """GIVEN a span right after start() WHEN memory rises in it THEN it says by how much.
+
+    What a program does first is to load its model.
+    """
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        with span("engine", "load_model", vram=True):
+            machine(device(5 * GIB))
+        """,
+        start='narration.start("t.gnt")\n',
+    )
+
+    [begin] = [e for e in seen.trace.events() if e.kind is Kind.SPAN and e.phase is Phase.BEGIN]
+    assert seen.trace.annotations(begin)["vram_delta_bytes"] == 4 * GIB
+
+
+def test_measuring_memory_chooses_no_backend(tmp_path):
+    """GIVEN a program without CuPy WHEN a span asks for VRAM THEN nothing looks for a backend."""
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        with span("engine", "load_model", vram=True):
+            pass
+        """,
+    )
+
+    assert seen.notes("backend") == []
+
+
+# ---- when NVML is left alone ----
+
+
+@pytest.mark.parametrize("options", ["vram=False", 'backend="none"', 'backend="mock"'])
+def test_nvml_is_not_touched_where_it_is_not_asked_for(tmp_path, options):
+    """GIVEN an option that rules NVML out WHEN a recording runs THEN it is never initialised."""
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        with span("engine", "load_model", vram=True):
+            time.sleep(0.1)
+        """,
+        start=f'narration.start("t.gnt", {options})\n',
+    )
+
+    assert seen.log == []
+
+
+def test_nvml_is_initialised_once_in_a_process(tmp_path):
+    """GIVEN three recordings in turn WHEN each watches memory THEN NVML was initialised once."""
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        for i in range(2):
+            narration.stop()
+            narration.start(f"u{i}.gnt")
+            sampled()
+        """,
+    )
+
+    assert (seen.log.count("init"), seen.log.count("shutdown")) == (1, 0)
+
+
+def test_what_watching_cost_is_in_the_trace(tmp_path):
+    """GIVEN a recording WHEN it ends THEN a note counts the rounds and the time they took."""
+    seen = sample(tmp_path, [device(GIB)], "sampled(3)")
+
+    [cost] = seen.notes("vram_cost")
+    rounds = seen.log.count("end") - 1  # one reading found out the version
+    assert cost["samples"] in (rounds, rounds - 1)  # the last one may have come after the count
+    assert isinstance(cost["cost_ns"], int)
+    assert cost["cost_ns"] > 0

@@ -1,0 +1,101 @@
+"""Builds the C libraries under tests/native that tests load into other processes.
+
+Each is built once and kept under the system's temporary directory, keyed by
+everything that goes into it, so later runs and parallel ones find it ready.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import os
+import shutil
+import subprocess
+import tempfile
+from pathlib import Path
+
+import pytest
+
+NATIVE = Path(__file__).resolve().parents[1] / "native"
+
+FLAGS = (
+    "-std=c11", "-D_GNU_SOURCE", "-O1", "-g", "-fPIC", "-shared", "-pthread",
+    "-fvisibility=hidden", "-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Werror",
+)  # fmt: skip
+
+NVTX_PACKAGE = "nvidia-nvtx"
+
+
+def nvtx_tool() -> Path:
+    """The library to name in ``NVTX_INJECTION64_PATH``; see nvtx_tool.c for its log."""
+    headers, version = _nvtx_headers()
+    # -isystem: a warning in a header of NVIDIA's is none of ours.
+    return build(
+        NATIVE / "nvtx_tool" / "nvtx_tool.c",
+        "libnvtx_tool.so",
+        flags=("-isystem", str(headers)),
+        versions=(version,),
+    )
+
+
+def fake_nvml() -> Path:
+    """The directory to put on ``LD_LIBRARY_PATH``; see fake_nvml.c for its script."""
+    return build(NATIVE / "fake_nvml" / "fake_nvml.c", "libnvidia-ml.so.1").parent
+
+
+def build(
+    source: Path, name: str, *, flags: tuple[str, ...] = (), versions: tuple[str, ...] = ()
+) -> Path:
+    """The shared library ``name`` made of ``source``; skips the test where there is no compiler.
+
+    ``versions`` are what the result depends on beside the source and the flags.
+    Raises AssertionError with the compiler's messages if it does not build.
+    """
+    compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler here")
+    command = [compiler, *FLAGS, *flags]
+    key = hashlib.sha256(source.read_bytes())
+    for part in (*command, _compiler_version(compiler), *versions):
+        key.update(b"\0" + part.encode())
+    directory = _cache() / key.hexdigest()[:32]
+    library = directory / name
+    if not library.exists():
+        directory.mkdir(exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=directory) as scratch:
+            made = Path(scratch) / name
+            _run([*command, str(source), "-o", str(made)])
+            made.replace(library)  # atomic: who builds at the same time makes the same file
+    return library
+
+
+def _cache() -> Path:
+    directory = Path(tempfile.gettempdir()) / f"gpu_narration-tests-{os.getuid()}"
+    directory.mkdir(mode=0o700, exist_ok=True)
+    found = directory.stat()
+    # What lies here gets loaded: nobody else may have made it.
+    assert found.st_uid == os.getuid(), f"{directory} is not ours"
+    assert not found.st_mode & 0o022, f"{directory} can be written by others"
+    return directory
+
+
+def _compiler_version(compiler: str) -> str:
+    return _run([compiler, "--version"]).partition("\n")[0]
+
+
+def _run(command: list[str]) -> str:
+    done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=120)
+    assert done.returncode == 0, f"{' '.join(command)}\n{done.stderr}"
+    return done.stdout
+
+
+def _nvtx_headers() -> tuple[Path, str]:
+    """The directory that holds ``nvtx3/``, and the version of the headers."""
+    try:
+        package = importlib.metadata.distribution(NVTX_PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        pytest.skip(f"{NVTX_PACKAGE} is not installed")
+    for file in package.files or ():
+        if file.parts[-2:] == ("nvtx3", "nvToolsExt.h"):
+            return Path(str(package.locate_file(file))).parents[1], package.version
+    raise AssertionError(f"{NVTX_PACKAGE} {package.version} has no nvtx3/nvToolsExt.h")

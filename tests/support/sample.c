@@ -1,0 +1,50 @@
+/* A small library for the tests of ffi: one function per thing that can go wrong. */
+#include <errno.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <time.h>
+
+struct point {
+    int32_t x, y;
+    double weight;
+};
+
+int32_t add(int32_t a, int32_t b) { return a + b; }
+
+double half(double value) { return value / 2; }
+
+const char *greeting(void) { return "hello"; }
+
+void nothing(void) {}
+
+int64_t sum_point(struct point point) { return (int64_t)point.x + point.y; }
+
+void move_point(struct point *point, int32_t by)
+{
+    point->x += by;
+    point->y += by;
+}
+
+int32_t call_back(int32_t (*callback)(int32_t), int32_t value) { return callback(value); }
+
+int32_t fail_with(int32_t number)
+{
+    errno = number;
+    return -1;
+}
+
+/* Says that it has begun, then waits to be told to end; 1 if it was, 0 after ten
+ * seconds. */
+int32_t wait_for_word(volatile int32_t *begun, volatile int32_t *end)
+{
+    const struct timespec pause = {0, 1000000};
+    *begun = 1;
+    for (int i = 0; i < 10000; i++) {
+        if (*end)
+            return 1;
+        nanosleep(&pause, NULL);
+    }
+    return 0;
+}
+
+void crash(void) { *(volatile int *)8 = 1; }

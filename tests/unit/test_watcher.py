@@ -1,0 +1,203 @@
+"""The background thread: runs jobs when they are due, and ends."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from gpu_narration.watcher import Watcher
+
+#: Long past anything that goes right; nothing is asserted about how long it took.
+PATIENCE_S = 10.0
+
+
+@pytest.fixture
+def watcher() -> Iterator[Watcher]:
+    made = Watcher()
+    yield made
+    made.stop()
+
+
+class Rounds:
+    """A job that counts its rounds, and says what comes next."""
+
+    def __init__(self, answer: Callable[[int], float | None] = lambda _: None) -> None:
+        self.count = 0
+        self._answer = answer
+        self._done = threading.Condition()
+
+    def __call__(self) -> float | None:
+        answer = self._answer(self.count + 1)
+        with self._done:
+            self.count += 1
+            self._done.notify_all()
+        return answer
+
+    def reached(self, count: int) -> bool:
+        with self._done:
+            return self._done.wait_for(lambda: self.count >= count, PATIENCE_S)
+
+
+def _threads() -> list[threading.Thread]:
+    return [thread for thread in threading.enumerate() if "watcher" in thread.name]
+
+
+def test_a_watcher_without_jobs_has_no_thread(watcher: Watcher) -> None:
+    assert _threads() == []
+
+
+def test_a_job_has_its_first_round_when_it_is_added(watcher: Watcher) -> None:
+    job = Rounds()
+
+    watcher.add(job)
+
+    assert job.reached(1)
+
+
+def test_a_job_comes_again_after_the_time_it_asked_for(watcher: Watcher) -> None:
+    job = Rounds(lambda _: 0.0)
+
+    watcher.add(job)
+
+    assert job.reached(3)
+
+
+def test_a_job_that_wants_nothing_rests(watcher: Watcher) -> None:
+    resting, busy = Rounds(), Rounds(lambda _: 0.0)
+    watcher.add(resting)
+
+    watcher.add(busy)
+    busy.reached(5)
+
+    assert resting.count == 1
+
+
+def test_a_resting_job_runs_when_it_is_woken(watcher: Watcher) -> None:
+    job = Rounds()
+    watcher.add(job)
+    job.reached(1)
+
+    watcher.wake(job)
+
+    assert job.reached(2)
+
+
+@pytest.mark.parametrize("how", ["add", "wake"])
+def test_a_job_woken_during_its_round_gets_another(watcher: Watcher, how: str) -> None:
+    """GIVEN something new that comes while a job decides to rest, THEN it is not forgotten."""
+
+    def answer(number: int) -> None:
+        if number == 1:
+            getattr(watcher, how)(job)
+
+    job = Rounds(answer)
+
+    watcher.add(job)
+
+    assert job.reached(2)
+
+
+def test_waking_an_unknown_job_adds_nothing(watcher: Watcher) -> None:
+    stranger, job = Rounds(), Rounds(lambda _: 0.0)
+    watcher.add(job)
+
+    watcher.wake(stranger)
+    job.reached(job.count + 3)
+
+    assert stranger.count == 0
+
+
+def test_adding_a_job_twice_makes_one_thread(watcher: Watcher) -> None:
+    job = Rounds()
+
+    watcher.add(job)
+    watcher.add(job)
+
+    assert len(_threads()) == 1
+
+
+def test_a_failing_job_does_not_end_the_others(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("gpu_narration.watcher.internal_error", lambda *_: None)
+    failing, healthy = Rounds(lambda _: 1 // 0), Rounds(lambda _: 0.0)
+
+    watcher.add(failing)
+    watcher.add(healthy)
+
+    assert healthy.reached(3)
+
+
+def test_a_failing_job_is_reported_as_an_internal_error(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, str]] = []
+    reported = threading.Event()
+
+    def report(where: str, error: BaseException) -> None:
+        told.append((where, str(error)))
+        reported.set()
+
+    monkeypatch.setattr("gpu_narration.watcher.internal_error", report)
+
+    watcher.add(Rounds(lambda _: 1 // 0))
+    reported.wait(PATIENCE_S)
+
+    assert told[0] == ("watcher", "integer division or modulo by zero")
+
+
+def test_stop_ends_the_thread(watcher: Watcher) -> None:
+    watcher.add(Rounds(lambda _: 0.0))
+
+    watcher.stop()
+
+    assert _threads() == []
+
+
+def test_stop_says_that_it_ended(watcher: Watcher) -> None:
+    watcher.add(Rounds())
+
+    assert watcher.stop() is True
+
+
+def test_stop_twice_is_no_error(watcher: Watcher) -> None:
+    watcher.add(Rounds())
+    watcher.stop()
+
+    assert watcher.stop() is True
+
+
+def test_stop_leaves_a_hanging_job_behind(watcher: Watcher) -> None:
+    entered, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        entered.set()
+        release.wait(PATIENCE_S)
+
+    watcher.add(hang)
+    entered.wait(PATIENCE_S)
+
+    ended = watcher.stop(timeout_s=0.01)
+    release.set()
+
+    assert ended is False
+
+
+def test_a_job_may_stop_its_own_watcher(watcher: Watcher) -> None:
+    ended: list[bool] = []
+    job = Rounds(lambda _: ended.append(watcher.stop()))
+
+    watcher.add(job)
+    job.reached(1)
+
+    assert ended == [True]
+
+
+def test_a_job_added_after_the_stop_never_runs(watcher: Watcher) -> None:
+    watcher.stop()
+
+    watcher.add(Rounds())
+
+    assert _threads() == []
