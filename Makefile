@@ -13,7 +13,7 @@ help: ## list the targets
 	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.for-demo ## run a tiny model and some kernels, traced, and show what happened
-	$(BIN)/gpu-narration demo
+	@$(BIN)/gpu-narration demo
 
 test: $(VENV)/.for-test ## run the whole test suite on the installed package
 	$(BIN)/pytest $(TESTS)
@@ -42,16 +42,17 @@ clean: ## remove what was built
 
 # The package is installed, not linked: what is tested is what users get.
 define install
-	rm -rf build/lib* build/bdist* build/temp*
-	$(BIN)/pip install --quiet --disable-pip-version-check '$(1)'
-	touch $@
+	@rm -rf build/lib* build/bdist* build/temp*
+	@echo "Installing $(1) into $(VENV); the first time it downloads some 60 MB"
+	@$(BIN)/pip install --quiet --disable-pip-version-check '$(1)'
+	@touch $@
 endef
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 	  || { echo "gpu_narration needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version)"; exit 1; }
-	$(PYTHON) -m venv $(VENV)
-	touch $@
+	@$(PYTHON) -m venv $(VENV)
+	@touch $@
 
 $(VENV)/.for-demo: $(VENV)/.made pyproject.toml setup.py $(SOURCES)
 	$(call install,.[demo])

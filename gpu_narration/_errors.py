@@ -76,12 +76,6 @@ class NotATraceError(GpuNarrationError):
     slug = "not-a-trace"
 
 
-class TemplateError(GpuNarrationError, ValueError):
-    """A template is wrong in itself."""
-
-    slug = "bad-template"
-
-
 class _Internal:
     """Our own failures: counted, shown once a place, raised only in our tests."""
 

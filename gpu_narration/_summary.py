@@ -90,7 +90,13 @@ def _enum(value: Any) -> str:
 def _printed(value: Any) -> str:
     # The library's own __str__, even where a subclass has another.
     for base in type(value).__mro__:
-        if base.__module__.partition(".")[0] in ("pathlib", "uuid", "decimal", "_decimal", "fractions"):
+        if base.__module__.partition(".")[0] in (
+            "pathlib",
+            "uuid",
+            "decimal",
+            "_decimal",
+            "fractions",
+        ):
             show: Any = base.__str__
             return str(show(value))
     return f"<{type(value).__name__}>"

@@ -42,6 +42,9 @@ class Kind(IntEnum):
     VRAM = 12
 
 
+#: Whose words a narration can be shown in; an event that lacks one falls back to the first.
+VOICES = ("human", "cute", "story")
+
 #: Kinds that last: a first record, and an exit record that ends it.
 SPAN_KINDS = frozenset({Kind.SPAN, Kind.FUNCTION, Kind.FOREIGN})
 

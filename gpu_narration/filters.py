@@ -2,7 +2,7 @@
 
 A filter is a list of directives separated by commas::
 
-    info,myapp.worker=trace,tokenizer=off
+    info, myapp.worker = trace, tokenizer = off
 
 ``level`` alone is the default; ``name=level`` holds for events whose actor or
 whose module is ``name`` or lies below it (``myapp.worker`` covers
@@ -19,8 +19,6 @@ from dataclasses import dataclass, field
 
 from gpu_narration._errors import FilterError
 from gpu_narration._types import OFF, Level
-
-VARIABLE = "GPU_NARRATION"
 
 _LEVELS = {
     "trace": Level.TRACE,

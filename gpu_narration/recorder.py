@@ -11,6 +11,7 @@ import atexit
 import os
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
@@ -19,10 +20,16 @@ from gpu_narration import _core, tracedir
 from gpu_narration._errors import (
     AlreadyRecordingError,
     GpuNarrationError,
-    OptionError,
     TracePathError,
     internal_error,
     say,
+)
+from gpu_narration._options import (
+    BACKEND_VARIABLE,
+    CHUNK_BYTES,
+    FILTER_VARIABLE,
+    Options,
+    check,
 )
 from gpu_narration._version import __version__
 from gpu_narration.tracedir import ID_VARIABLE, PATH_VARIABLE, TraceDirectory
@@ -31,21 +38,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from gpu_narration.console import Console
-    from gpu_narration.cuda.scopes import ScopeHook
     from gpu_narration.cuda.session import Session
-    from gpu_narration.cuda.vram import Sampler
     from gpu_narration.filters import Filter
-    from gpu_narration.watcher import Watcher
+    from gpu_narration.gpu_side import GpuSide
 
-FILTER_VARIABLE = "GPU_NARRATION"
-VOICE_VARIABLE = "GPU_NARRATION_VOICE"
-BACKEND_VARIABLE = "GPU_NARRATION_BACKEND"
-VOICES = ("human", "cute", "story")
 DEFAULT_PATH = "trace.gnt"
-CHUNK_BYTES = 64 * 1024
-
-#: How long the watcher waits between looks at unfinished GPU events.
-_GPU_POLL_S = 0.005
 
 _lock = threading.RLock()
 _active: Recorder | None = None
@@ -58,17 +55,14 @@ class Recorder:
     """
 
     def __init__(
-        self, directory: TraceDirectory, options: dict[str, object], *, by_user: bool
+        self, directory: TraceDirectory, options: Options, gpu: GpuSide, *, by_user: bool
     ) -> None:
         self._directory = directory
         self._options = options
         #: Whether the program itself started it, and may stop it.
         self._by_user = by_user
         self._pid = os.getpid()
-        self._session: Session | None = None
-        self._watcher: Watcher | None = None
-        self._sampler: Sampler | None = None
-        self._hook: ScopeHook | None = None
+        self._gpu = gpu
         self._console: Console | None = None
         self._environment_before: dict[str, str | None] = {}
         self._final_stats: dict[str, int] | None = None
@@ -84,9 +78,9 @@ class Recorder:
         return self._directory.trace_id
 
     @property
-    def session(self) -> Session | None:
-        """The GPU side of the recording."""
-        return self._session
+    def session(self) -> Session:
+        """The GPU side of the recording: its backend and its timer."""
+        return self._gpu.session
 
     @property
     def recording(self) -> bool:
@@ -156,7 +150,7 @@ def start(
         them at the end.
     overwrite: replace a trace that is at ``path`` already.
     nvtx: mark ranges for an attached tool; auto looks for one that announced itself.
-    vram: watch device memory.
+    vram: look at device memory; if False, not even for spans that ask for it.
     children: processes started from here record into the same trace.
     clock: auto uses the CPU's counter where it is steady.
     ring_bytes: size of the ring; it grows where many threads record at once.
@@ -171,24 +165,26 @@ def start(
     with _lock:
         if _active is not None:
             if not _active._by_user:
-                say(f"already recording to {_active.path}; start() of the program joins it")
+                say(
+                    f"already recording to {_active.path}; start() of the program joins it [joined]"
+                )
                 return _active
             raise AlreadyRecordingError(
                 f"this process records to {_active.path} already",
                 next_step="call stop() first",
             )
-        options: dict[str, object] = {
-            "filter": os.environ.get(FILTER_VARIABLE, "") if filter is None else filter,
-            "console": _voice(console),
-            "backend": backend or os.environ.get(BACKEND_VARIABLE) or "auto",
-            "on_full": _one_of("on_full", on_full, ("wait", "drop")),
-            "mode": _one_of("mode", mode, ("stream", "flight")),
-            "nvtx": _one_of("nvtx", nvtx, ("auto", "on", "off")),
-            "clock": _one_of("clock", clock, ("auto", "monotonic")),
-            "vram": vram,
-            "children": children,
-            "ring_bytes": _ring_bytes(ring_bytes),
-        }
+        options = check(
+            filter_text=filter,
+            console=console,
+            backend=backend,
+            on_full=on_full,
+            mode=mode,
+            nvtx=nvtx,
+            clock=clock,
+            vram=vram,
+            children=children,
+            ring_bytes=ring_bytes,
+        )
         checked = _check(options)
         directory = _directory(path, overwrite=overwrite)
         return _begin(directory, options, checked, by_user=True)
@@ -231,42 +227,18 @@ def set_filter(text: str) -> None:
 # ---- beginning ----
 
 
-def _voice(console: bool | str | None) -> str | None:
-    if console is None or console is False:
-        return None
-    default = os.environ.get(VOICE_VARIABLE) or "human"
-    return _one_of("console", default if console is True else console, VOICES)
-
-
-def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:
-    if value not in allowed:
-        raise OptionError(
-            f"{option}={value!r} is not possible", next_step=f"choose one of {', '.join(allowed)}"
-        )
-    return value
-
-
-def _ring_bytes(value: int) -> int:
-    if not 8 * CHUNK_BYTES <= value <= 1 << 34:
-        raise OptionError(
-            f"ring_bytes={value} is not possible", next_step="choose 512 KiB to 16 GiB"
-        )
-    return value
-
-
-def _check(options: dict[str, object], *, eager: bool = True) -> tuple[Filter, Session]:
+def _check(options: Options, *, eager: bool = True) -> tuple[Filter, GpuSide]:
     """Everything that can be wrong in the options, before any file is made."""
     from gpu_narration import filters
     from gpu_narration.cuda.backend import check_name
-    from gpu_narration.cuda.session import Session
+    from gpu_narration.gpu_side import GpuSide
 
-    parsed = filters.parse(str(options["filter"]))
-    name = str(options["backend"])
-    check_name(name)
-    session = Session(name, _wake_gpu)
-    if name not in ("auto", "none") and eager:
-        session.choose()  # asked for by name: say now if it cannot be had
-    return parsed, session
+    parsed = filters.parse(options.filter)
+    check_name(options.backend)
+    gpu = GpuSide(options.backend)
+    if options.backend not in ("auto", "none") and eager:
+        gpu.session.choose()  # asked for by name: say now if it cannot be had
+    return parsed, gpu
 
 
 def _directory(path: str | os.PathLike[str] | None, *, overwrite: bool) -> TraceDirectory:
@@ -281,41 +253,38 @@ def _directory(path: str | os.PathLike[str] | None, *, overwrite: bool) -> Trace
     wanted = tracedir.with_suffix(given or DEFAULT_PATH)
     free = tracedir.unused(wanted)
     if free != wanted:
-        say(f"{wanted} exists; recording to {free}")
+        say(f"{wanted} exists; recording to {free} [path-taken]")
     return tracedir.prepare(free)
 
 
 def _begin(
     directory: TraceDirectory,
-    options: dict[str, object],
-    checked: tuple[Filter, Session],
+    options: Options,
+    checked: tuple[Filter, GpuSide],
     *,
     by_user: bool,
 ) -> Recorder:
     global _active  # noqa: PLW0603 - one recording a process
-    parsed, session = checked
-    recorder = Recorder(directory, options, by_user=by_user)
-    recorder._session = session
+    parsed, gpu = checked
+    recorder = Recorder(directory, options, gpu, by_user=by_user)
     _install_hooks()
     _apply_filter(parsed)
     _start_core(directory, options)
     _active = recorder
     _core.note("process", _process_facts(options))
-    _attach_nvtx(str(options["nvtx"]))
-    _begin_gpu(recorder)
-    if options["children"]:
+    _attach_nvtx(options.nvtx)
+    gpu.begin(vram=options.vram)
+    if options.children:
         _tell_children(recorder)
     _end_with_multiprocessing()
-    if options["console"]:
+    if options.voice is not None:
         from gpu_narration.console import Console
 
-        recorder._console = Console(directory.path, str(options["console"]))
+        recorder._console = Console(directory.path, options.voice)
     return recorder
 
 
-def _start_core(directory: TraceDirectory, options: dict[str, object]) -> None:
-    ring_bytes = options["ring_bytes"]
-    assert isinstance(ring_bytes, int)
+def _start_core(directory: TraceDirectory, options: Options) -> None:
     prefix = f"{os.getpid()}-{_now_ns():x}"
     try:
         descriptor = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY)
@@ -323,18 +292,19 @@ def _start_core(directory: TraceDirectory, options: dict[str, object]) -> None:
             _core.start(
                 descriptor,
                 prefix,
-                flight=options["mode"] == "flight",
-                drop=options["on_full"] == "drop",
-                chunks=ring_bytes // CHUNK_BYTES,
-                counter_clock=options["clock"] == "auto",
+                flight=options.mode == "flight",
+                drop=options.on_full == "drop",
+                chunks=options.ring_bytes // CHUNK_BYTES,
+                counter_clock=options.clock == "auto",
             )
         finally:
             os.close(descriptor)
     except OSError as error:
+        tracedir.take_back(directory)
         raise TracePathError(
             f"cannot write to {directory.path}: {error.strerror or error}",
-            meaning=f"the ring of {ring_bytes >> 20} MiB must fit on that disk",
-            next_step="choose another path, or a smaller ring_bytes",
+            meaning=f"the ring of {options.ring_bytes >> 20} MiB must fit on that disk",
+            next_step="choose another path, or a smaller ring (ring_bytes, run --ring-mib)",
         ) from error
 
 
@@ -360,7 +330,7 @@ def _apply_filter(parsed: Filter) -> None:
     _core.refilter()
 
 
-def _process_facts(options: dict[str, object]) -> dict[str, object]:
+def _process_facts(options: Options) -> dict[str, object]:
     import platform
 
     return {
@@ -372,9 +342,9 @@ def _process_facts(options: dict[str, object]) -> dict[str, object]:
         "host": platform.node(),
         "system": f"{platform.system()} {platform.release()} {platform.machine()}",
         "clock": _core.clock_source(),
-        "filter": options["filter"],
-        "mode": options["mode"],
-        "on_full": options["on_full"],
+        "filter": options.filter,
+        "mode": options.mode,
+        "on_full": options.on_full,
     }
 
 
@@ -395,85 +365,12 @@ def _tell_children(recorder: Recorder) -> None:
     inherited = {
         PATH_VARIABLE: str(recorder.path),
         ID_VARIABLE: recorder.trace_id,
-        FILTER_VARIABLE: str(recorder._options["filter"]),
-        BACKEND_VARIABLE: str(recorder._options["backend"]),
+        FILTER_VARIABLE: recorder._options.filter,
+        BACKEND_VARIABLE: recorder._options.backend,
     }
     for name, value in inherited.items():
         recorder._environment_before[name] = os.environ.get(name)
         os.environ[name] = value
-
-
-# ---- the GPU side ----
-
-
-def _begin_gpu(recorder: Recorder) -> None:
-    from gpu_narration.cuda import session as sessions
-    from gpu_narration.cuda.scopes import ScopeHook
-    from gpu_narration.watcher import Watcher
-
-    session = recorder._session
-    assert session is not None
-    session.announce()
-    sessions.set_current(session)
-    recorder._watcher = Watcher()
-    hook = recorder._hook = ScopeHook(session)
-    _core.set_hooks(scope_enter=hook.enter, scope_exit=hook.exit)
-    if not recorder._options["vram"]:
-        hook.no_memory = "VRAM is switched off"
-        hook.may_read = False
-    elif recorder._options["backend"] == "none":
-        hook.no_memory = "backend none was asked for"
-    elif session.simulated:
-        _watch_simulated_memory(recorder, session, hook)
-    else:
-        # In the watcher: making contact with a driver can take its time.
-        recorder._watcher.add(lambda: _watch_memory(recorder, hook))
-
-
-def _watch_simulated_memory(recorder: Recorder, session: Session, hook: ScopeHook) -> None:
-    from gpu_narration.cuda.vram import Sampler
-
-    backend = session.backend
-    assert backend is not None, "the simulator can always be had"
-    assert recorder._watcher is not None
-    _core.note("vram", {"source": "simulated"})
-    recorder._sampler = hook.sampler = Sampler(
-        backend.devices(), backend.memory_info, simulated=True
-    )
-    recorder._sampler.poll()
-    recorder._watcher.add(recorder._sampler.poll)
-
-
-def _watch_memory(recorder: Recorder, hook: ScopeHook) -> None:
-    """Finds out whether NVML can be read, and begins to sample it."""
-    from gpu_narration.cuda.nvml import Nvml, NvmlUnavailable
-    from gpu_narration.cuda.vram import Sampler
-
-    try:
-        nvml = Nvml()
-    except NvmlUnavailable as reason:
-        hook.no_memory = f"no NVML: {reason}"
-        _core.note("vram", {"source": None, "reason": str(reason)})
-        return
-    _core.note("vram", {"source": "NVML", "memory_version": nvml.memory_version})
-    hook.sampled = nvml.memory_info
-    recorder._sampler = hook.sampler = Sampler(nvml.devices, nvml.memory_info)
-    assert recorder._watcher is not None
-    recorder._watcher.add(recorder._sampler.poll)
-
-
-def _wake_gpu() -> None:
-    recorder = _active
-    if recorder is not None and recorder._watcher is not None:
-        recorder._watcher.add(_poll_gpu)
-
-
-def _poll_gpu() -> float | None:
-    recorder = _active
-    session = recorder._session if recorder is not None else None
-    if session is None or session.timer is None:
-        return None
-    return _GPU_POLL_S if session.timer.poll() > 0 else None
 
 
 # ---- ending ----
@@ -481,16 +378,7 @@ def _poll_gpu() -> float | None:
 
 def _end(recorder: Recorder) -> None:
     global _active  # noqa: PLW0603 - one recording a process
-    from gpu_narration.cuda import session as sessions
-
-    if recorder._watcher is not None and not recorder._watcher.stop():
-        say("a GPU query hangs; it is left behind [watcher-hangs]")
-    if recorder._session is not None:
-        recorder._session.finish()
-    sessions.set_current(None)
-    sampler = recorder._sampler
-    if sampler is not None:
-        _core.note("vram_cost", {"samples": sampler.samples, "cost_ns": sampler.cost_ns})
+    recorder._gpu.end()
     _core.flush(2000)  # so that what was written is counted
     final = _core.stats()
     recorder._final_stats = final
@@ -561,9 +449,11 @@ def _autostart() -> None:
         parent = _forked_from
         if parent is not None:
             _begin(
-                parent._directory, {**parent._options, "console": None},
-                _check(parent._options, eager=False), by_user=parent._by_user,
-            )  # fmt: skip
+                parent._directory,
+                replace(parent._options, voice=None),
+                _check(parent._options, eager=False),
+                by_user=parent._by_user,
+            )
         elif os.environ.get(PATH_VARIABLE) and _active is None:
             try:
                 start()._by_user = False

@@ -6,6 +6,7 @@ took part, segment files and, while it runs or if it died, a ring file.
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -67,6 +68,14 @@ def join(path: str | os.PathLike[str], trace_id: str) -> TraceDirectory | None:
     if marker is None or marker.get("trace_id") != trace_id:
         return None
     return TraceDirectory(directory.absolute(), trace_id)
+
+
+def take_back(trace: TraceDirectory) -> None:
+    """Removes a trace directory in which no process could begin to record."""
+    with contextlib.suppress(OSError):
+        if [entry.name for entry in trace.path.iterdir()] == [MARKER]:
+            (trace.path / MARKER).unlink()
+            trace.path.rmdir()
 
 
 def unused(path: str | os.PathLike[str]) -> Path:

@@ -1,38 +1,44 @@
 """The recording half in C; see ``boundary/boundary.h`` for its map."""
 
-from gpu_narration._core._core import (
-    FORMAT_VERSION,
-    Span,
-    TracedFunction,
-    after_fork,
-    annotate,
-    clock_source,
-    correlation_variable,
-    emit,
-    flush,
-    foreign_adopt,
-    foreign_forget,
-    looks_like_credential,
-    note,
-    nothing,
-    refilter,
-    scopes,
-    set_autostart,
-    set_correlation,
-    set_hooks,
-    set_nvtx,
-    span,
-    span_variable,
-    start,
-    stats,
-    stop,
-    trace_enter,
-    trace_exit,
-    trace_loop,
-    trace_state,
-    trace_tiny,
-    trace_with_correlation,
-)
+try:
+    from gpu_narration._core._core import (
+        FORMAT_VERSION,
+        Span,
+        TracedFunction,
+        after_fork,
+        annotate,
+        clock_source,
+        correlation_variable,
+        emit,
+        flush,
+        foreign_adopt,
+        foreign_forget,
+        looks_like_credential,
+        note,
+        nothing,
+        refilter,
+        scopes,
+        set_autostart,
+        set_correlation,
+        set_hooks,
+        set_nvtx,
+        span,
+        span_variable,
+        start,
+        stats,
+        stop,
+        trace_enter,
+        trace_exit,
+        trace_loop,
+        trace_state,
+        trace_tiny,
+        trace_with_correlation,
+    )
+except ModuleNotFoundError as error:
+    raise ImportError(
+        "the C core of gpu_narration is not here; in a source tree 'pip install -e .' builds it, "
+        "and an installed package is found from any other directory"
+    ) from error
 
 __all__ = [
     "FORMAT_VERSION",

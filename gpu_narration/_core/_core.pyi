@@ -53,9 +53,7 @@ def trace_enter(actor: str, function: str, args: str = "", *values: object) -> N
 def trace_exit(actor: str, function: str, result: str = "", *values: object) -> None:
     """boundary/calls.c"""
 
-def trace_loop(
-    actor: str, action: str, index: int, total: int, detail: str, *args: object
-) -> None:
+def trace_loop(actor: str, action: str, index: int, total: int, detail: str, *args: object) -> None:
     """boundary/calls.c"""
 
 def trace_state(actor: str, state_name: str, transition: str, human: str, *args: object) -> None:

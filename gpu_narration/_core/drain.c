@@ -144,6 +144,18 @@ static void add_unfinished(struct gn_drain *drain, bool streams)
             add(drain, writer->chunk, false);
 }
 
+/* Stable, so that the chunks of a stream stay in order; there are only a few. */
+static void definitions_first(struct gn_fragment *streams, size_t count)
+{
+    for (size_t i = 1; i < count; i++)
+        for (size_t j = i; j > 0 && streams[j - 1].chunk->head->thread >
+                                        streams[j].chunk->head->thread; j--) {
+            struct gn_fragment later = streams[j - 1];
+            streams[j - 1] = streams[j];
+            streams[j] = later;
+        }
+}
+
 /* Plans one pass: the full chunks, then what the threads have committed in the
  * chunks they are filling.  The streams are looked at last and written first:
  * whatever an event of this pass needs was defined before it, so a reader that
@@ -165,6 +177,7 @@ static int plan(struct gn_drain *drain, bool events)
             add(drain, chunk, true);
         add_unfinished(drain, true);
         drain->plan_streams = drain->plan_count - first_stream;
+        definitions_first(drain->plan + first_stream, drain->plan_streams);
     } else {
         error = ENOMEM;
     }

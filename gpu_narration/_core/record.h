@@ -53,7 +53,6 @@
 #define GN_DELTA_WIDE UINT32_MAX
 
 #define GN_SITE_EXIT 0x80000000u
-#define GN_SITE_SYSTEM 0x7fffff00u
 enum {
     GN_SYS_STATE = 0x7fffff01, /* span u64, correlation string id: current from here on */
     GN_SYS_STRING = 0x7fffff02, /* string id, text */

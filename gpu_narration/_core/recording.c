@@ -94,6 +94,7 @@ int gn_recording_stop(struct gn_recording *recording)
     if (written)
         (void)unlinkat(recording->dir_fd, recording->ring_name, 0); /* empty now; harmless if kept */
     (void)close(recording->dir_fd);
+    recording->dir_fd = -1; /* a child forked just now must not close the number's next owner */
     (void)pthread_mutex_destroy(&recording->stream_lock);
     return error;
 }

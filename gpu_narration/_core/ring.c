@@ -325,10 +325,3 @@ void gn_ring_close(struct gn_ring *ring)
         (void)pthread_cond_wait(&ring->space, &ring->lock);
     (void)pthread_mutex_unlock(&ring->lock);
 }
-
-void gn_ring_wake_drain(struct gn_ring *ring)
-{
-    (void)pthread_mutex_lock(&ring->lock);
-    (void)pthread_cond_signal(&ring->work);
-    (void)pthread_mutex_unlock(&ring->lock);
-}

@@ -118,8 +118,6 @@ bool gn_ring_wait_space(struct gn_ring *ring, unsigned timeout_ms);
 /* No further chunk is handed out; waits until nobody waits in the ring. */
 void gn_ring_close(struct gn_ring *ring);
 
-void gn_ring_wake_drain(struct gn_ring *ring);
-
 /* All under ring->lock: the oldest full chunk that holds events or a stream, as
  * asked; its way back to the head of that queue; and its way to the free ones. */
 struct gn_chunk *gn_ring_take_full(struct gn_ring *ring, bool events, bool streams);

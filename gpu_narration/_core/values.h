@@ -70,7 +70,8 @@ static inline uint8_t *gn_put_short(uint8_t *p, const uint8_t *end, enum gn_tag 
     return p + 2 + length;
 }
 
-/* UTF-8 text; whole if it is at most `keep` bytes (keep < 65536). */
+/* UTF-8 text; whole if it is at most `keep` bytes (keep < 65536).  A cut notes
+ * `length`, which counts characters only where all are ASCII: give it no other. */
 uint8_t *gn_put_utf8(uint8_t *p, const uint8_t *end, const char *text, size_t length, size_t keep);
 
 /* Text of 1, 2 or 4 byte code points, as UTF-8 of at most `keep` bytes. */

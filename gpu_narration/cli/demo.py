@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import sys
 from pathlib import Path
 
 import click
 
+from gpu_narration._types import VOICES
 from gpu_narration.cli.options import color_option, report_errors, wants_color
-from gpu_narration.recorder import VOICES
 
 
 @click.command(
@@ -23,8 +25,20 @@ Examples:
               show_default=True, help="Where to leave the trace; one that is there is replaced.")  # fmt: skip
 @click.option("--backend", type=click.Choice(["auto", "cupy", "mock"]), default="auto",
               show_default=True, help="auto: a GPU where there is one, else simulated, and it says so.")  # fmt: skip
-@click.option("--tokens", type=click.IntRange(1, 96), default=24, show_default=True, help="How many tokens to decode.")
-@click.option("--rounds", type=click.IntRange(1, 1000), default=4, show_default=True, help="How often to run the kernels.")
+@click.option(
+    "--tokens",
+    type=click.IntRange(1, 96),
+    default=24,
+    show_default=True,
+    help="How many tokens to decode.",
+)
+@click.option(
+    "--rounds",
+    type=click.IntRange(1, 1000),
+    default=2,
+    show_default=True,
+    help="How often to run the kernels.",
+)
 @click.option("--voice", type=click.Choice(VOICES), default="human", show_default=True,
               envvar="GPU_NARRATION_VOICE", help="Whose words to show.")  # fmt: skip
 @click.option("--quiet", "-q", is_flag=True, help="Only the summary, not the narration.")
@@ -33,8 +47,8 @@ Examples:
 def demo(
     output: Path, backend: str, tokens: int, rounds: int, voice: str, quiet: bool, color: str
 ) -> None:
-    """Writes a tiny model, decodes real tokens with a real engine through ctypes,
-    launches kernels, and shows what happened.
+    """Launches kernels, writes a tiny model, decodes real tokens with a real engine
+    through ctypes, and shows what happened.
 
     The narration goes to stderr as it happens, the summary to stdout.
     """
@@ -70,4 +84,5 @@ def demo(
         f"{outcome.event_cost_ns:.0f} ns here, so about {cost_ns / 1e6:.2f} ms of "
         f"{outcome.wall_ns / 1e6:.0f} ms ({100 * cost_ns / outcome.wall_ns:.3f} %)"
     )
-    print(f"The trace is {outcome.path.name}: gpu-narration show {outcome.path.name} | head -50")
+    path = os.path.relpath(outcome.path)
+    print(f"The trace is {path}: gpu-narration show {shlex.quote(path)} | head -50")

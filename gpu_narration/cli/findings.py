@@ -189,7 +189,9 @@ def _nsight() -> Iterator[Finding]:
     for name, what in (("nsys", "Nsight Systems"), ("ncu", "Nsight Compute")):
         path = shutil.which(name)
         if path is None:
-            yield Finding(what, False, f"{name} is not on PATH", f"install {what} to profile with it")
+            yield Finding(
+                what, False, f"{name} is not on PATH", f"install {what} to profile with it"
+            )
             continue
         answer = subprocess.run(
             [path, "--version"], capture_output=True, text=True, timeout=20, check=False

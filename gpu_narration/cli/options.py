@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
 import sys
@@ -32,27 +33,38 @@ def wants_color(choice: str, stream: Any) -> bool:
     return bool(getattr(stream, "isatty", lambda: False)())
 
 
+def _drop_output() -> None:
+    """What is still to be written to stdout goes nowhere."""
+    with contextlib.suppress(OSError, ValueError):  # a stdout that is no file
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def report_errors(command: F) -> F:
-    """Our errors become one line and exit status 2; a closed pipe ends quietly."""
+    """Our errors become one line and exit status 2, like those of the system;
+    a closed pipe ends quietly.
+    """
 
     @functools.wraps(command)
     def guarded(*args: Any, **kwargs: Any) -> Any:
         try:
-            return command(*args, **kwargs)
+            outcome = command(*args, **kwargs)
+            if sys.stdout is not None:
+                sys.stdout.flush()  # what cannot be written is told here, not at exit
         except GpuNarrationError as error:
             raise click.ClickException(str(error)) from error
+        except KeyboardInterrupt:
+            sys.exit(130)  # the usual way to end --follow
         except BrokenPipeError:
             # The reader (head, less) has enough.  Python would complain at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            _drop_output()
             sys.exit(0)
+        except OSError as error:
+            _drop_output()
+            raise click.ClickException(f"{error} [system-error]") from error
+        return outcome
 
     return guarded  # type: ignore[return-value]
 
 
-class UsageStatus(click.ClickException):
-    """An error of use; click's own exit status for it."""
-
-    exit_code = 2
-
-
+# Every error of ours has the status that click has for errors of use.
 click.ClickException.exit_code = 2

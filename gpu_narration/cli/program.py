@@ -7,6 +7,7 @@ import contextlib
 import io
 import os
 import runpy
+import shlex
 import sys
 from dataclasses import dataclass
 from types import CodeType, ModuleType, TracebackType
@@ -37,7 +38,9 @@ class Program:
         as it would have, by exit status or by signal; only our frames are not shown.
         """
         if not self.quiet:
-            self.recorder.at_end(self._say_where)
+            # As seen from here: the program may change its directory.
+            shown = os.path.relpath(self.recorder.path)
+            self.recorder.at_end(lambda stats: self._say_where(shown, stats))
         try:
             if self.module is not None:
                 self._run_module(self.module)
@@ -68,10 +71,13 @@ class Program:
         sys.path[0] = os.getcwd()  # noqa: PTH109 - as python -m does
         runpy.run_module(module, run_name="__main__", alter_sys=True)
 
-    def _say_where(self, stats: dict[str, int]) -> None:
+    def _say_where(self, path: str, stats: dict[str, int]) -> None:
+        if not self.recorder.path.is_dir():
+            say(f"{path} was removed while it was written; nothing of it is left [trace-gone]")
+            return
         lost = f", {stats['dropped']} dropped" if stats.get("dropped") else ""
-        path = os.path.relpath(self.recorder.path)
-        say(f"{stats.get('records', 0)} records{lost} in {path}; see: gpu-narration show {path}")
+        command = f"gpu-narration show {shlex.quote(path)}"
+        say(f"{stats.get('records', 0)} records of this process{lost} in {path}; see: {command}")
 
 
 def _compiled(script: str) -> CodeType:

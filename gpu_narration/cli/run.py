@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gpu_narration._types import VOICES
 from gpu_narration.cli.options import report_errors
 from gpu_narration.cuda.backend import BACKENDS
-from gpu_narration.recorder import VOICES
 
 if TYPE_CHECKING:
     from gpu_narration.cli.program import Program
@@ -34,10 +34,14 @@ what the program marks with gpu_narration; see the README for how.""",
 @click.option("--filter", "filter_", default=None, metavar="DIRECTIVES",
               help="What to record, as info,myapp.worker=trace,tokenizer=off.")  # fmt: skip
 @click.option("--console", is_flag=True, help="Show the narration on stderr as it happens.")
-@click.option("--voice", type=click.Choice(VOICES), default=None, help="Whose words the console shows.")
+@click.option(
+    "--voice", type=click.Choice(VOICES), default=None, help="Whose words the console shows."
+)
 @click.option("--backend", type=click.Choice(BACKENDS), default=None, help="The GPU backend.")
 @click.option("--on-full", type=click.Choice(["wait", "drop"]), default="wait", show_default=True,
               help="What a thread does when the ring is full.")  # fmt: skip
+@click.option("--ring-mib", type=click.IntRange(1, 16384), default=8, show_default=True,
+              help="Size of the ring in MiB; it must fit on the disk.")  # fmt: skip
 @click.option("--nvtx", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
               help="Mark ranges for an attached tool.")  # fmt: skip
 @click.option("--quiet", "-q", is_flag=True, help="Do not say at the end where the trace is.")
@@ -52,6 +56,7 @@ def run(
     voice: str | None,
     backend: str | None,
     on_full: str,
+    ring_mib: int,
     nvtx: str,
     quiet: bool,
     program: tuple[str, ...],
@@ -65,7 +70,9 @@ def run(
         raise click.UsageError("give a script, or -m MODULE")
     if module is None:
         script = Path(program[0])
-        if not script.is_file():
+        if script.is_dir():
+            raise click.UsageError(f"{script} is a directory; run a package with -m")
+        if not script.exists():
             raise click.UsageError(f"there is no script {script}")
         name, arguments = script.stem, program[1:]
     else:
@@ -77,6 +84,7 @@ def run(
         filter=filter_,
         backend=backend,
         on_full=on_full,
+        ring_bytes=ring_mib << 20,
         nvtx=nvtx,
     )
     return Program(
@@ -86,4 +94,3 @@ def run(
         recorder=started,
         quiet=quiet,
     )
-

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import click
 
+from gpu_narration._types import VOICES
 from gpu_narration.cli.options import color_option, report_errors, wants_color
-from gpu_narration.views.sentences import VOICES
 
 
 @click.command(
@@ -28,8 +28,15 @@ Examples:
               default="trace", show_default=True, help="Lowest level to show.")  # fmt: skip
 @click.option("--actor", multiple=True, help="Only this actor; may be given again.")
 @click.option("--correlation", help="Only events of this correlation id.")
-@click.option("--time", "show_time", is_flag=True, help="Begin lines with the time since the start in seconds.")
-@click.option("--ids", "show_ids", is_flag=True, help="Begin lines with process, thread and event id.")
+@click.option(
+    "--time",
+    "show_time",
+    is_flag=True,
+    help="Begin lines with the time since the start in seconds.",
+)
+@click.option(
+    "--ids", "show_ids", is_flag=True, help="Begin lines with process, thread and event id."
+)
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
 @color_option
 @report_errors

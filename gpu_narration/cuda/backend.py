@@ -14,7 +14,7 @@ from typing import Literal, Protocol
 
 from gpu_narration._errors import BackendUnavailableError, UnknownBackendError
 
-BACKENDS = ("auto", "cupy", "driver", "mock", "none")
+BACKENDS = ("auto", "cupy", "mock", "none")
 VARIABLE = "GPU_NARRATION_BACKEND"
 
 
@@ -132,11 +132,6 @@ def choose(name: str) -> Backend | NoBackend:
         from gpu_narration.cuda.mock_backend import MockBackend
 
         return MockBackend()
-    if name == "driver":
-        raise BackendUnavailableError(
-            "the driver backend is not in this version",
-            next_step="use cupy, or mock to simulate",
-        )
     backend = _cupy()
     if isinstance(backend, NoBackend) and name == "cupy":
         raise BackendUnavailableError(

@@ -31,9 +31,7 @@ class CupyBackend:
             raise CudaError(100, "cudaErrorNoDevice", "no CUDA device is visible")
 
     def devices(self) -> Sequence[Device]:
-        return [
-            self._device(index) for index in range(self._call(self._runtime.getDeviceCount))
-        ]
+        return [self._device(index) for index in range(self._call(self._runtime.getDeviceCount))]
 
     def stream_of(self, stream: object) -> Stream:
         device = int(self._call(self._runtime.getDevice))

@@ -55,8 +55,6 @@ class Nvml:
 
     def memory_info(self, index: int) -> MemoryInfo:
         """Memory of a visible device; raises :class:`NvmlUnavailable` if it cannot be read."""
-        if index >= len(self._devices):
-            raise NvmlUnavailable(f"the program sees no GPU {index}")
         _, handle = self._devices[index]
         if isinstance(handle, NvmlUnavailable):
             raise NvmlUnavailable(str(handle))

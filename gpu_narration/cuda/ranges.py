@@ -45,7 +45,9 @@ class Bridge:
         self.start_range: Callable[[Any], object] = domain.start_range
         self.end_range: Callable[[Any], object] = domain.end_range
 
-    def attributes(self, kind: int, actor: str | None, action: str | None, target: str | None) -> Any:
+    def attributes(
+        self, kind: int, actor: str | None, action: str | None, target: str | None
+    ) -> Any:
         """Event attributes of a call site; the core sets their payload at each use.
 
         A name that changes from call to call is not used: registered strings are

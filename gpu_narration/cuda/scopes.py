@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import threading
 from dataclasses import dataclass
 
 from gpu_narration.cuda.backend import Backend, CudaError, MemoryInfo
@@ -10,6 +11,9 @@ from gpu_narration.cuda.nvml import NvmlUnavailable
 from gpu_narration.cuda.session import GPU, VRAM, Session
 from gpu_narration.cuda.timing import Interval
 from gpu_narration.cuda.vram import Read, Sampler
+
+#: How long the first span that needs NVML waits for it, all in all.
+CONTACT_PATIENCE_S = 3.0
 
 
 @dataclass(slots=True)
@@ -25,16 +29,19 @@ class Token:
 class ScopeHook:
     """The core calls ``enter`` and ``exit``; an exception here is contained there.
 
-    ``sampled`` and ``sampler`` are set by the recorder once NVML can be read.
+    ``sampled`` and ``sampler`` are set by the recorder once NVML can be read, and
+    ``contact`` once it is known whether it can.
     """
 
     def __init__(self, session: Session) -> None:
         self._session = session
         self.sampled: Read | None = None
-        self.no_memory = "no source of device memory"
+        self.no_memory = "NVML has not answered"
         #: False: memory was not to be looked at.
         self.may_read = True
         self.sampler: Sampler | None = None
+        self.contact = threading.Event()
+        self._patience_s = CONTACT_PATIENCE_S
 
     def enter(self, event_id: int, flags: int, stream: object) -> Token:
         interval = self._session.open_interval(event_id, stream) if flags & GPU else None
@@ -64,8 +71,7 @@ class ScopeHook:
             "vram_source": after.source,
             "vram_device": token.device,
         }
-        backend = self._session.backend
-        if backend is not None and backend.simulated:
+        if self._session.simulated:
             fields["simulated"] = True
         self._session.annotate(event_id, fields)
 
@@ -103,6 +109,10 @@ class ScopeHook:
         backend = self._backend() if self.may_read else None
         if backend is not None:
             return backend.memory_info(device)
+        if not self.contact.is_set():
+            # The first span often loads the model: it is worth a wait, but only once.
+            patience_s, self._patience_s = self._patience_s, 0.0
+            self.contact.wait(patience_s)
         if self.sampled is None:
             raise NvmlUnavailable(self.no_memory)
         return self.sampled(device)

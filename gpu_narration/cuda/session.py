@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from gpu_narration import _core
 from gpu_narration._errors import BackendUnavailableError
-from gpu_narration.cuda.backend import Backend, CudaError, NoBackend, choose
+from gpu_narration.cuda.backend import Backend, CudaError, Device, NoBackend, choose
 from gpu_narration.cuda.timing import Interval, Timer
 
 if TYPE_CHECKING:
@@ -137,13 +137,18 @@ class Session:
             return
         _core.note("backend", {"name": choice.name, "simulated": choice.simulated})
         for device in choice.devices():
-            _core.note(
-                "device",
-                {
-                    "index": device.index, "uuid": device.uuid, "name": device.name,
-                    "pci_bus_id": device.pci_bus_id, "simulated": choice.simulated,
-                },
-            )  # fmt: skip
+            note_device(device, simulated=choice.simulated)
+
+
+def note_device(device: Device, *, simulated: bool) -> None:
+    """Tells the trace which GPU an index means."""
+    _core.note(
+        "device",
+        {
+            "index": device.index, "uuid": device.uuid, "name": device.name,
+            "pci_bus_id": device.pci_bus_id, "simulated": simulated,
+        },
+    )  # fmt: skip
 
 
 def current() -> Session | None:

@@ -39,6 +39,7 @@ class Sampler:
         self._told: dict[int, int] = {}
         self._lock = threading.Lock()
         self._period_s = FAST_S
+        self._closed = False
         self.samples = 0
         self.cost_ns = 0
         self.unreadable: dict[int, str] = {}
@@ -63,6 +64,8 @@ class Sampler:
         """Takes one reading; whether it was far enough from the last one told to be told."""
         with self._lock:
             before = self._told.get(device)
+            if self._closed:
+                return False
             if before is not None and (
                 abs(info.used_bytes - before) < threshold_bytes(info.total_bytes)
             ):
@@ -70,6 +73,11 @@ class Sampler:
             self._told[device] = info.used_bytes
         self._tell(device, before, info)
         return before is not None
+
+    def close(self) -> None:
+        """Ends it; a reading that is still under way is not told any more."""
+        with self._lock:
+            self._closed = True
 
     def _tell(self, device: int, before: int | None, info: MemoryInfo) -> None:
         fields: dict[str, object] = {
@@ -87,7 +95,14 @@ class Sampler:
         if scope is not None:
             fields["in_span"], fields["in_scope"] = scope
         _core.emit(
-            Kind.VRAM, Level.TRACE, __name__, "vram", "state_change", f"gpu{device}.used", "", fields
+            Kind.VRAM,
+            Level.TRACE,
+            __name__,
+            "vram",
+            "state_change",
+            f"gpu{device}.used",
+            "",
+            fields,
         )
 
     def _lose(self, device: int, reason: str) -> None:

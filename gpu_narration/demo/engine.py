@@ -119,7 +119,9 @@ class Engine:
         self._position += len(tokens)
         logits = self._api.llama_get_logits_ith(self._context, len(tokens) - 1)
         best = max(range(_FIRST_WORD, self._vocabulary_size), key=lambda token: logits[token])
-        trace_tiny("engine", "sample", "token_{}", "Token {} leads at position {}", best, self._position)
+        trace_tiny(
+            "engine", "sample", "token_{}", "Token {} leads at position {}", best, self._position
+        )
         return best
 
 

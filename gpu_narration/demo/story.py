@@ -43,19 +43,19 @@ def run(
     cost_ns = event_cost_ns()
     begin = time.perf_counter_ns()
     with recorder.start(path, backend=chosen, console=console, overwrite=overwrite) as recording:
+        narrate(
+            "demo", "begin", "", "The demo begins: some kernels, some memory, a tiny model",
+            cute="Once upon a stream, a very small model woke up",
+        )  # fmt: skip
         with context.correlation("demo-1"):
-            narrate(
-                "demo", "begin", "", "The demo begins: a tiny model, some kernels, some memory",
-                cute="Once upon a stream, a very small model woke up",
-            )  # fmt: skip
-            said = _generate(tokens)
-        with context.correlation("demo-2"):
             session = current()
             assert session is not None
             assert session.backend is not None
             simulated = session.backend.simulated
             kernels.run(session.backend, rounds)
-            narrate("demo", "end", "", "The demo ends; the trace stays", simulated=simulated)
+        with context.correlation("demo-2"):
+            said = _generate(tokens)
+        narrate("demo", "end", "", "The demo ends; the trace stays")
         wall_ns = time.perf_counter_ns() - begin
     return Outcome(
         recording.path, said, chosen, simulated, why, recording.stats(), cost_ns, wall_ns
@@ -102,7 +102,9 @@ def _generate(tokens: int) -> str | None:
         size_bytes = trace_fn(actor="demo")(model.write)(file)
         narrate("demo", "write_model", file.name, f"Wrote a model of {size_bytes >> 10} KiB")
         with engines.engine(file) as engine:
-            trace_state("demo", "engine", "{} → {}", "The engine went from {} to {}", "loaded", "busy")
+            trace_state(
+                "demo", "engine", "{} → {}", "The engine went from {} to {}", "loaded", "busy"
+            )
             prompt = engine.tokenize(PROMPT)
             first = engine.prefill(prompt)
             return PROMPT + "".join(engine.generate(first, tokens))

@@ -56,9 +56,10 @@ class Clock:
         ticks = last.tick - first.tick
         if ticks <= 0:
             return anchor.monotonic_ns
-        return anchor.monotonic_ns + (tick - anchor.tick) * (
-            last.monotonic_ns - first.monotonic_ns
-        ) // ticks
+        return (
+            anchor.monotonic_ns
+            + (tick - anchor.tick) * (last.monotonic_ns - first.monotonic_ns) // ticks
+        )
 
     def duration_ns(self, ticks: int) -> int:
         """Length of a stretch of ticks, by the rate of the whole recording."""

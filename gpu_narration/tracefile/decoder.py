@@ -228,7 +228,7 @@ class ProcessDecoder:
             parameters.append(
                 Parameter(
                     self._string(items[i]) or "?",
-                    bool(_int(items[i + 1]) & 4),
+                    bool(_int(items[i + 1]) & fmt.KEYWORD_ONLY),
                     None if isinstance(default, StringRef) else default,
                 )
             )
@@ -265,7 +265,9 @@ class ProcessDecoder:
         site = self.sites.get(site_id)
         if site is None:
             self.undefined += 1
-            site = Site(site_id, Kind.TINY, Level.TRACE, 0, "", ("?", f"site#{site_id}", None, None))
+            site = Site(
+                site_id, Kind.TINY, Level.TRACE, 0, "", ("?", f"site#{site_id}", None, None)
+            )
         event = Event(
             process=self.process,
             thread=thread,

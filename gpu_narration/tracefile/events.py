@@ -103,6 +103,7 @@ class Trouble(Enum):
     OVERWRITTEN = "overwritten"
     UNDEFINED = "undefined"
     DIED = "died"
+    RING_KEPT = "ring_kept"
     RUNNING = "running"
     NEWER_FORMAT = "newer_format"
     WRITE_ERROR = "write_error"

@@ -15,7 +15,7 @@ from gpu_narration.tracefile.clock import parse_clock_point
 from gpu_narration.tracefile.decoder import Fragment, ProcessDecoder
 from gpu_narration.tracefile.events import Event, Notice
 from gpu_narration.tracefile.format import Value
-from gpu_narration.tracefile.source import parse_chunk_header
+from gpu_narration.tracefile.source import RingFile, parse_chunk_header
 from gpu_narration.tracefile.trace import ProcessTrace, find_processes
 
 _READ_BYTES = 4 << 20
@@ -53,10 +53,17 @@ class _Tail:
         running = ring.exists() and is_live(ring)
         found = False
         events: list[Iterable[Event]] = []
+        late: list[Fragment] = []
         while fragments := self._read():
             found = True
             for fragment in fragments:
-                self._take(fragment, events, batch)
+                if fragment.thread == fmt.STREAM_ANNOTATIONS:
+                    late.append(fragment)
+                else:
+                    self._take(fragment, events, batch)
+        # Their names may be defined in a block behind them.
+        for fragment in late:
+            self._take(fragment, events, batch)
         if not running and not found:
             self._finish(ring, events, batch)
         batch.events += heapq.merge(*events, key=lambda event: event.monotonic_ns)
@@ -69,9 +76,7 @@ class _Tail:
         self.done = True
         if not ring.exists():
             return
-        from gpu_narration.tracefile.source import RingFile
-
-        left = [span.load() for span in RingFile(ring, self._written).spans]
+        left = [reference.load() for reference in RingFile(ring, self._written).fragments]
         left.sort(key=lambda fragment: (fragment.thread, fragment.serial, fragment.offset))
         for fragment in left:
             self._take(fragment, events, batch)
@@ -109,11 +114,14 @@ class _Tail:
                 fragments.append(fragment)
             position += size
         self._rest = data[position:]
-        if not fragments and position == 0 and not self._rest and self._next_exists():
+        if fragments:
+            return fragments
+        if position == 0:
+            if self._rest or not self._next_exists():
+                return []
             self._segment += 1
             self._position = fmt.FILE_HEADER.size
-            return self._read()
-        return fragments
+        return self._read()  # in the next segment, or behind a clock point
 
     def _next_exists(self) -> bool:
         following = self._path(self._segment + 1)
@@ -128,10 +136,10 @@ class _Tail:
                 return fmt.CLOCK_POINT.size, None
         if left < fmt.CHUNK_HEADER.size:
             return 0, None
-        span = parse_chunk_header(data, position)
-        if span is None or fmt.CHUNK_HEADER.size + len(span) > left:
+        reference = parse_chunk_header(data, position)
+        if reference is None or fmt.CHUNK_HEADER.size + len(reference) > left:
             return 0, None
-        return fmt.CHUNK_HEADER.size + len(span), span.load()
+        return fmt.CHUNK_HEADER.size + len(reference), reference.load()
 
 
 class Follower:

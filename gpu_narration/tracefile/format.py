@@ -10,7 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
-VERSION: Final = 1
+from gpu_narration._marker import FORMAT_VERSION
+
+VERSION: Final = FORMAT_VERSION
 RING_MAGIC: Final = b"GNTRING1"
 SEGMENT_MAGIC: Final = b"GNTSEGM1"
 CHUNK_MAGIC: Final = 0x43544E47
@@ -42,17 +44,13 @@ RING_COUNTS: Final = struct.Struct("<2IQ")
 #: delta, site, size
 RECORD_HEAD: Final = struct.Struct("<2IH")
 
-CLOCK_SOURCES: Final = ("monotonic", "tsc", "cntvct")
+#: Beside the rule of a parameter that only a keyword reaches.
+KEYWORD_ONLY: Final = 4
 
 
 def event_id(thread: int, seq: int) -> int:
     """The id of a thread's n-th record, unique within its process."""
     return thread << 40 | seq
-
-
-def thread_of(event: int) -> int:
-    """The thread whose record an event id names."""
-    return event >> 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,7 +99,18 @@ MASKED: Final = Masked()
 ABSENT: Final = Absent()
 
 Value = (
-    None | bool | int | float | str | bytes | Pointer | Summary | CutText | CutBytes | Masked | Absent
+    None
+    | bool
+    | int
+    | float
+    | str
+    | bytes
+    | Pointer
+    | Summary
+    | CutText
+    | CutBytes
+    | Masked
+    | Absent
 )
 
 

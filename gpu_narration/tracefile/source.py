@@ -18,7 +18,7 @@ _MAX_CHUNK = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
-class Span:
+class FragmentRef:
     """Where a fragment lies: its header's facts and its place in a file."""
 
     buffer: mmap.mmap | bytes
@@ -43,14 +43,14 @@ class Span:
         )  # fmt: skip
 
 
-def parse_chunk_header(buffer: mmap.mmap | bytes, position: int) -> Span | None:
+def parse_chunk_header(buffer: mmap.mmap | bytes, position: int) -> FragmentRef | None:
     """The fragment whose header is at a position, or None if there is no header."""
     magic, thread, serial, first_seq, base_tick, span, correlation, dropped, end, offset = (
         fmt.CHUNK_HEADER.unpack_from(buffer, position)
     )
     if magic != fmt.CHUNK_MAGIC or offset > end or end > _MAX_CHUNK:
         return None
-    return Span(
+    return FragmentRef(
         buffer, position + fmt.CHUNK_HEADER.size, thread, serial, first_seq, base_tick, span,
         correlation, dropped, offset, end,
     )  # fmt: skip
@@ -61,7 +61,7 @@ class SegmentFile:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.spans: list[Span] = []
+        self.fragments: list[FragmentRef] = []
         self.clock_points: list[ClockPoint] = []
         self.notices: list[Notice] = []
         buffer = _map(path)
@@ -99,19 +99,19 @@ class SegmentFile:
                 return fmt.CLOCK_POINT.size
         if left < fmt.CHUNK_HEADER.size:
             return None
-        span = parse_chunk_header(buffer, position)
-        if span is None or fmt.CHUNK_HEADER.size + len(span) > left:
+        fragment = parse_chunk_header(buffer, position)
+        if fragment is None or fmt.CHUNK_HEADER.size + len(fragment) > left:
             return None
-        self.spans.append(span)
-        return fmt.CHUNK_HEADER.size + len(span)
+        self.fragments.append(fragment)
+        return fmt.CHUNK_HEADER.size + len(fragment)
 
     def _resume(self, buffer: mmap.mmap | bytes, position: int, total: int) -> int:
         """Past a block that is not whole: at the next header, else at the end."""
         search = position + 1
         while (found := buffer.find(_CHUNK_MAGIC_BYTES, search)) >= 0:
             if total - found >= fmt.CHUNK_HEADER.size:
-                span = parse_chunk_header(buffer, found)
-                if span is not None and fmt.CHUNK_HEADER.size + len(span) <= total - found:
+                fragment = parse_chunk_header(buffer, found)
+                if fragment is not None and fmt.CHUNK_HEADER.size + len(fragment) <= total - found:
                     self.notices.append(
                         Notice(
                             Trouble.DAMAGED,
@@ -141,7 +141,7 @@ class RingFile:
     """
 
     def __init__(self, path: Path, written: dict[int, int]) -> None:
-        self.spans: list[Span] = []
+        self.fragments: list[FragmentRef] = []
         self.clock_points: list[ClockPoint] = []
         self.notices: list[Notice] = []
         #: Events that its process lost so far, of all threads.
@@ -183,18 +183,18 @@ class RingFile:
     ) -> None:
         # A copy, since a living process may use the chunk again meanwhile.
         chunk = bytes(buffer[position : position + chunk_size])
-        span = parse_chunk_header(chunk, 0)
+        found = parse_chunk_header(chunk, 0)
         again = fmt.CHUNK_HEADER.unpack_from(buffer, position)
-        if span is None or span.serial != again[2] or again[0] != fmt.CHUNK_MAGIC:
+        if found is None or found.serial != again[2] or again[0] != fmt.CHUNK_MAGIC:
             return
-        offset = written.get(span.serial, 0)
-        end = min(span.end, chunk_size - fmt.CHUNK_HEADER.size)
+        offset = written.get(found.serial, 0)
+        end = min(found.end, chunk_size - fmt.CHUNK_HEADER.size)
         if offset >= end:
             return
-        self.spans.append(
-            Span(
-                chunk, fmt.CHUNK_HEADER.size + offset, span.thread, span.serial, span.first_seq,
-                span.base_tick, span.span, span.correlation, span.dropped, offset, end,
+        self.fragments.append(
+            FragmentRef(
+                chunk, fmt.CHUNK_HEADER.size + offset, found.thread, found.serial, found.first_seq,
+                found.base_tick, found.span, found.correlation, found.dropped, offset, end,
             )
         )  # fmt: skip
 

@@ -14,7 +14,7 @@ from gpu_narration.tracefile import format as fmt
 from gpu_narration.tracefile.decoder import ProcessDecoder
 from gpu_narration.tracefile.events import Event, Note, Notice, ThreadInfo, Trouble
 from gpu_narration.tracefile.format import Value
-from gpu_narration.tracefile.source import RingFile, SegmentFile, Span
+from gpu_narration.tracefile.source import FragmentRef, RingFile, SegmentFile
 
 
 @dataclass(slots=True)
@@ -34,16 +34,18 @@ class ProcessTrace:
         self.pid = int(name.partition("-")[0])
         self.live = files.ring is not None and is_live(files.ring)
         self._dropped = 0
-        self._threads: dict[int, list[Span]] = {}
+        self._fragments: dict[int, list[FragmentRef]] = {}
         self._read_segments(sorted(files.segments))
         if files.ring is not None:
             self._read_ring(files.ring)
-        for spans in self._threads.values():
-            spans.sort(key=lambda span: (span.serial, span.offset))
-        for span in self._threads.pop(fmt.STREAM_DEFINITIONS, []):
-            self.decoder.define(span.load())
-        for span in self._threads.pop(fmt.STREAM_ANNOTATIONS, []):
-            self.decoder.annotate(span.load())
+        for fragments in self._fragments.values():
+            fragments.sort(key=lambda fragment: (fragment.serial, fragment.offset))
+        for fragment in self._fragments.pop(fmt.STREAM_DEFINITIONS, []):
+            self.decoder.define(fragment.load())
+        for fragment in self._fragments.pop(fmt.STREAM_ANNOTATIONS, []):
+            self.decoder.annotate(fragment.load())
+        if files.ring is not None:
+            self._tell_how_it_ended()
 
     @property
     def notes(self) -> list[Note]:
@@ -63,7 +65,7 @@ class ProcessTrace:
     def events(self) -> Iterator[Event]:
         """All events in the order of time."""
         self.decoder.begin_again()
-        streams = [self._thread_events(spans) for spans in self._threads.values()]
+        streams = [self._thread_events(fragments) for fragments in self._fragments.values()]
         return heapq.merge(*streams, key=lambda event: event.monotonic_ns)
 
     def closing_notices(self) -> list[Notice]:
@@ -110,9 +112,9 @@ class ProcessTrace:
         info = self.threads.get(thread)
         return f"thread {info.name}" if info is not None and info.name else f"thread {thread}"
 
-    def _thread_events(self, spans: list[Span]) -> Iterator[Event]:
-        for span in spans:
-            yield from self.decoder.events(span.load())
+    def _thread_events(self, fragments: list[FragmentRef]) -> Iterator[Event]:
+        for fragment in fragments:
+            yield from self.decoder.events(fragment.load())
 
     def _read_segments(self, paths: list[Path]) -> None:
         for path in paths:
@@ -120,35 +122,40 @@ class ProcessTrace:
             self.notices += segment.notices
             for point in segment.clock_points:
                 self.decoder.clock.add(point)
-            for span in segment.spans:
-                self._threads.setdefault(span.thread, []).append(span)
+            for fragment in segment.fragments:
+                self._fragments.setdefault(fragment.thread, []).append(fragment)
 
     def _read_ring(self, path: Path) -> None:
         written: dict[int, int] = {}
-        for spans in self._threads.values():
-            for span in spans:
-                written[span.serial] = max(written.get(span.serial, 0), span.end)
+        for fragments in self._fragments.values():
+            for fragment in fragments:
+                written[fragment.serial] = max(written.get(fragment.serial, 0), fragment.end)
         ring = RingFile(path, written)
         self._dropped = ring.dropped
         self.notices += ring.notices
         for point in ring.clock_points:
             self.decoder.clock.add(point)
-        for span in ring.spans:
-            self._threads.setdefault(span.thread, []).append(span)
+        for fragment in ring.fragments:
+            self._fragments.setdefault(fragment.thread, []).append(fragment)
+        self._recovered = sum(len(fragment) for fragment in ring.fragments)
+
+    def _tell_how_it_ended(self) -> None:
+        """Of a process whose ring is still there."""
         if self.live:
             self.notices.append(
                 Notice(Trouble.RUNNING, f"process {self.pid} is still recording", self.pid)
             )
-        else:
-            recovered = sum(len(span) for span in ring.spans)
-            self.notices.append(
-                Notice(
-                    Trouble.DIED,
-                    f"process {self.pid} ended without closing the trace; "
-                    f"{recovered} bytes of its last events were found in its ring",
-                    recovered,
-                )
+            return
+        # With a full disk a process that ended well leaves its ring behind, too.
+        how = "could not write all of the trace" if self.note("end") else "died while it recorded"
+        self.notices.append(
+            Notice(
+                Trouble.DIED if not self.note("end") else Trouble.RING_KEPT,
+                f"process {self.pid} {how}; "
+                f"{self._recovered} bytes of its last records were found in its ring",
+                self._recovered,
             )
+        )
 
 
 class Trace:

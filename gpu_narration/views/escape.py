@@ -22,8 +22,10 @@ _UNSAFE = re.compile(
     "\U000e0000-\U000e0fff]"
 )
 # The zero-width joiner holds emoji together; anywhere else it hides.
-_LONE_JOINER = re.compile("(?<![\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])\u200d"
-                          "|\u200d(?![\u2600-\u27bf\U0001f000-\U0001faff])")
+_LONE_JOINER = re.compile(
+    "(?<![\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])\u200d"
+    "|\u200d(?![\u2600-\u27bf\U0001f000-\U0001faff])"
+)
 _SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
 
 

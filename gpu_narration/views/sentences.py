@@ -10,8 +10,6 @@ from gpu_narration.tracefile.format import Value
 from gpu_narration.views.templates import fill, plain_text
 from gpu_narration.views.units import milliseconds, size
 
-VOICES = ("human", "cute", "story")
-
 _ENDINGS = {
     Outcome.OK: "completed",
     Outcome.ERROR: "failed",

@@ -17,7 +17,9 @@ _ROWS = 10
 
 def print_summary(summary: Summary, out: TextIO, *, color: bool) -> None:
     """Prints the largest rows of each table; nothing for an empty one."""
-    console = Console(file=out, force_terminal=color, no_color=not color, highlight=False, width=100)
+    console = Console(
+        file=out, force_terminal=color, no_color=not color, highlight=False, width=100
+    )
     if summary.spans:
         console.print(_spans(summary.spans))
     if summary.launches:
@@ -39,7 +41,9 @@ def _cell(text: str) -> Text:
 
 
 def _spans(rows: list[SpanRow]) -> Table:
-    table = _table("Top spans", "span", "calls", "failed", "total ms", "longest ms", "GPU ms on stream")
+    table = _table(
+        "Top spans", "span", "calls", "failed", "total ms", "longest ms", "GPU ms on stream"
+    )
     for row in rows[:_ROWS]:
         gpu = milliseconds(row.gpu_ns) if row.gpu_known else ""
         if row.gpu_unknown:

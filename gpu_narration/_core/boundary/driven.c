@@ -68,9 +68,10 @@ static void step_begin(struct driven *driven)
 /* Gives the strand back to the consumer. */
 static void step_leave(struct driven *driven)
 {
-    struct thread_state *thread = core.generation != 0 ? recording_thread() : NULL;
-    if (thread != NULL && leaves_strand(driven))
-        strand_restore(thread, &driven->consumer, driven->scope.published);
+    /* No attaching here: the body's exception may be set. */
+    bool attached = core.generation != 0 && thread_slot.generation == core.generation;
+    if (attached && leaves_strand(driven))
+        strand_restore(thread_slot.state, &driven->consumer, driven->scope.published);
 }
 
 static void step_suspend(struct driven *driven)

@@ -67,8 +67,11 @@ static struct site *find_site(PyObject *function)
     uint32_t i = (uint32_t)((uintptr_t)function >> 5) & (SEATS - 1);
     if (UNLIKELY(seats[i].function != function)) {
         struct site *site = foreign_site(function);
-        Py_XSETREF(seats[i].function, Py_NewRef(function));
+        PyObject *before = seats[i].function;
+        seats[i].function = Py_NewRef(function);
         seats[i].site = site;
+        Py_XDECREF(before); /* last: its end may run code that takes the seat again */
+        return site;
     }
     return seats[i].site;
 }
@@ -82,7 +85,8 @@ static void open_foreign(struct scope *scope, struct site *site, PyObject *args)
     scope->id = 0;
     if (!values_prepare(&plain, &values))
         return;
-    if (event_begin(&event, site->id)) {
+    /* Asked again: summaries may have run Python code, and a new recording begun. */
+    if (site_ready(site) && event_begin(&event, site->id)) {
         event_put_values(&event, &plain.plain);
         struct thread_state *thread = event.thread;
         uint64_t tick = event.tick;

@@ -61,19 +61,33 @@ static uint8_t *put_keyword_name(uint8_t *p, const uint8_t *end, PyObject *name,
 
 /* A keyword that is no parameter went to **kwargs: its name decides, and the
  * hook that knows names is asked once per name, before any record is open. */
+static PyObject *exact_name(PyObject *name)
+{
+    return PyUnicode_CheckExact(name) ? Py_NewRef(name) : PyUnicode_FromObject(name);
+}
+
+static void learn_keyword(const struct site *site, PyObject *name)
+{
+    if (parameter_index(site, name) >= 0 || core.hooks.parameter_rule == NULL ||
+        PyDict_GetItemWithError(keyword_rules, name) != NULL)
+        return;
+    PyObject *rule = PyObject_CallOneArg(core.hooks.parameter_rule, name);
+    if (rule == NULL || PyDict_SetItem(keyword_rules, name, rule) < 0)
+        internal_error("rule for a keyword");
+    Py_XDECREF(rule);
+}
+
 static void learn_keywords(const struct site *site, PyObject *kwnames)
 {
     if (PyDict_GET_SIZE(keyword_rules) >= KEYWORDS_KNOWN)
         PyDict_Clear(keyword_rules); /* bounded, and yet no name goes unjudged */
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(kwnames); i++) {
-        PyObject *name = PyTuple_GET_ITEM(kwnames, i);
-        if (parameter_index(site, name) >= 0 || core.hooks.parameter_rule == NULL ||
-            PyDict_GetItemWithError(keyword_rules, name) != NULL)
-            continue;
-        PyObject *rule = PyObject_CallOneArg(core.hooks.parameter_rule, name);
-        if (rule == NULL || PyDict_SetItem(keyword_rules, name, rule) < 0)
-            internal_error("rule for a keyword");
-        Py_XDECREF(rule);
+        PyObject *name = exact_name(PyTuple_GET_ITEM(kwnames, i));
+        if (name != NULL)
+            learn_keyword(site, name);
+        else
+            PyErr_Clear(); /* no memory: keyword_rule() will mask it */
+        Py_XDECREF(name);
     }
 }
 
@@ -81,7 +95,15 @@ static enum parameter_rule keyword_rule(const struct site *site, PyObject *name,
 {
     if (index >= 0)
         return site->parameters[index].rule;
-    PyObject *rule = PyDict_GetItemWithError(keyword_rules, name);
+    /* A str subclass may hash and compare by the program's own code, which must not
+     * run while the record is open. */
+    PyObject *exact = exact_name(name);
+    if (exact == NULL) {
+        PyErr_Clear();
+        return PARAMETER_MASKED;
+    }
+    PyObject *rule = PyDict_GetItemWithError(keyword_rules, exact);
+    Py_DECREF(exact);
     return rule == NULL ? PARAMETER_CHECKED : (enum parameter_rule)PyLong_AsLong(rule);
 }
 
@@ -166,7 +188,8 @@ static inline void open_call(struct scope *scope, struct traced_function *functi
     scope->id = 0;
     if (!values_prepare(&plain, &values))
         return;
-    if (event_begin(&event, function->site->id)) {
+    /* Asked again: summaries may have run Python code, and a new recording begun. */
+    if (site_ready(function->site) && event_begin(&event, function->site->id)) {
         put_arguments(&event, function, &plain.plain, kwnames);
         struct thread_state *thread = event.thread;
         uint64_t tick = event.tick;
@@ -334,6 +357,11 @@ static PyObject *traced_new(PyTypeObject *type, PyObject *args, PyObject *kwargs
                                      &actor, &name, &PyTuple_Type, &parameters, &PyTuple_Type,
                                      &defaults, &form, &skip, &flags, &mask_result, &like))
         return NULL;
+    if (form < FORM_PLAIN || form > FORM_ASYNC_GENERATOR || skip < 0 ||
+        PyTuple_GET_SIZE(parameters) != PyTuple_GET_SIZE(defaults)) {
+        PyErr_SetString(PyExc_ValueError, "TracedFunction() got arguments that do not fit");
+        return NULL;
+    }
     struct traced_function *function = (struct traced_function *)type->tp_alloc(type, 0);
     if (function == NULL)
         return NULL;

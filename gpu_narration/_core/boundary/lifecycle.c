@@ -63,7 +63,7 @@ static PyObject *thread_name(void)
     PyObject *thread = key == NULL ? NULL : PyDict_GetItemWithError(active, key);
     if (thread != NULL)
         name = PyObject_GetAttrString(thread, "_name");
-    if (name != NULL && !PyUnicode_Check(name))
+    if (name != NULL && !PyUnicode_CheckExact(name))
         Py_CLEAR(name);
     Py_XDECREF(key);
     Py_XDECREF(active);
@@ -73,16 +73,14 @@ static PyObject *thread_name(void)
     return name;
 }
 
-static void define_thread(const struct gn_writer *writer)
+static void define_thread(const struct gn_writer *writer, PyObject *name)
 {
     uint8_t values[512];
     const uint8_t *end = values + sizeof values;
     uint8_t *p = gn_put_int(values, end, writer->thread);
     p = gn_put_int(p, end, (int64_t)PyThread_get_thread_native_id());
-    PyObject *name = thread_name();
     if (name != NULL)
         p = put_string(p, end, name, 200);
-    Py_XDECREF(name);
     if (p != NULL)
         (void)gn_recording_put(core.recording, GN_STREAM_DEFINITIONS, GN_SYS_THREAD, values,
                                (size_t)(p - values)); /* lost: the reader shows the number */
@@ -126,8 +124,16 @@ struct thread_state *thread_attach(void)
 {
     if (core.generation == 0)
         return NULL;
+    /* First of all: a property of the program's own thread class may answer, and
+     * do anything, such as stopping the recording or attaching this thread. */
+    PyObject *name = thread_name();
+    if (core.generation == 0 || thread_slot.generation == core.generation) {
+        Py_XDECREF(name);
+        return core.generation == 0 ? NULL : thread_slot.state;
+    }
     struct thread_state *thread = PyMem_RawCalloc(1, sizeof *thread);
     if (thread == NULL) {
+        Py_XDECREF(name);
         core.suppressed++;
         return NULL;
     }
@@ -144,7 +150,8 @@ struct thread_state *thread_attach(void)
     (void)pthread_mutex_unlock(&core.threads_lock);
     /* Without the key the ring keeps the thread's chunk until the recording ends. */
     (void)pthread_setspecific(core.thread_end, &core);
-    define_thread(&thread->writer);
+    define_thread(&thread->writer, name);
+    Py_XDECREF(name);
     return thread;
 }
 
@@ -274,6 +281,8 @@ PyObject *recording_stop(PyObject *module, PyObject *unused)
         Py_RETURN_NONE;
     if (thread_slot.generation == core.generation)
         nvtx_settle(thread_slot.state);
+    if (core.generation == 0) /* another thread came first while the tool was told */
+        Py_RETURN_NONE;
     /* From here no event begins; under the GIL none is half written. */
     struct thread_state *thread = end_generation();
     gn_recording_close(core.recording);
@@ -406,6 +415,7 @@ static void after_fork_in_child(void)
     (void)pthread_mutex_init(&core.threads_lock, NULL);
     core.generation = 0;
     core.threads = NULL;
+    core.away = 0; /* who waited without the GIL is not here to come back */
     thread_slot.generation = 0;
     thread_slot.state = NULL;
 }

@@ -17,7 +17,7 @@ void scope_opened(struct scope *scope, struct thread_state *thread, struct site 
     scope->generation = core.generation;
     scope->thread_key = thread->key;
     strand_push(thread, scope);
-    if (UNLIKELY(core.nvtx_on))
+    if (UNLIKELY(core.nvtx_on) && scope->generation == core.generation)
         nvtx_open(scope, thread, pushable);
 }
 
@@ -144,7 +144,7 @@ static void write_end(const struct scope *scope, uint64_t end_tick, const struct
                       const struct values *result, PyObject *text)
 {
     struct event event;
-    if (!event_prepare(&event, GN_RECORD_MAX))
+    if (!event_prepare(&event, GN_RECORD_MAX) || scope->generation != core.generation)
         return;
     event_write_head(&event, scope->site->id | GN_SITE_EXIT, GN_RECORD_MAX);
     /* The three always fit. */
@@ -174,7 +174,7 @@ static void leave_strand(struct scope *scope)
     else
         close_for_opener(scope);
     if (UNLIKELY(scope->pushed || scope->range != NULL))
-        nvtx_close(scope, here);
+        nvtx_close(scope, scope->generation == core.generation ? here : NULL);
 }
 
 /* The recording ended inside the span: only a tool still waits for its end. */
@@ -199,7 +199,11 @@ static void close_recorded(struct scope *scope, uint64_t end_tick, const struct 
         values_done(&plain);
     }
     Py_XDECREF(text);
-    leave_strand(scope);
+    /* Summaries and waiting let others run, who may have ended the recording. */
+    if (LIKELY(scope->generation == core.generation))
+        leave_strand(scope);
+    else
+        close_late(scope);
 }
 
 void scope_close(struct scope *scope, const struct ending *ending)
@@ -331,14 +335,17 @@ static PyObject *span_exit(PyObject *self, PyObject *const *args, Py_ssize_t nar
     struct span *span = (struct span *)self;
     if (span->depth == 0)
         Py_RETURN_FALSE;
+    /* Taken out first: closing may run Python code that enters or leaves it again. */
+    struct scope scope = span->scope;
     span->depth--;
+    span->scope.id = 0;
+    restore_outer(span);
     if (UNLIKELY(nargs == 3 && PyExceptionInstance_Check(args[1]))) {
-        scope_close_error(&span->scope, args[1]);
+        scope_close_error(&scope, args[1]);
     } else {
         struct ending ending = {.outcome = GN_OUTCOME_OK};
-        scope_close(&span->scope, &ending);
+        scope_close(&scope, &ending);
     }
-    restore_outer(span);
     Py_RETURN_FALSE;
 }
 

@@ -308,7 +308,9 @@ bool site_ready_slow(struct site *site)
 {
     if (site->judged != core.filter_generation)
         site_judge(site);
-    if (site->off)
+    /* The recording may have ended while Python code ran: here, or since the
+     * caller looked. */
+    if (site->off || core.generation == 0)
         return false;
     if (site->defined != core.generation)
         site_define(site);

@@ -158,22 +158,27 @@ bool strand_write_state(struct thread_state *thread)
     return true;
 }
 
-static void variable_set(struct thread_state *thread, int64_t id)
+/* False if the recording, and the thread's state with it, ended meanwhile: before
+ * CPython 3.12 the collector, and with it any finaliser, may run in here. */
+static bool variable_set(struct thread_state *thread, int64_t id)
 {
     struct published published = {id, core.generation};
     PyObject *value = PyBytes_FromStringAndSize((const char *)&published, sizeof published);
     PyObject *token = value == NULL ? NULL : PyContextVar_Set(core.span_variable, value);
     Py_XDECREF(value);
-    if (token == NULL) {
+    if (token == NULL)
         PyErr_Clear(); /* no memory: tasks made from here lack this parent */
-        return;
-    }
-    Py_DECREF(token);
+    Py_XDECREF(token);
+    if (published.generation != core.generation)
+        return false;
+    if (token == NULL)
+        return true;
     PyThreadState *python = PyThreadState_Get();
     if (thread->variable == 0)
         thread->floor = thread->span;
     thread->variable = id;
     thread->context_version = python->context_ver; /* our own change: nothing to look up */
+    return true;
 }
 
 void strand_push(struct thread_state *thread, struct scope *scope)
@@ -183,7 +188,8 @@ void strand_push(struct thread_state *thread, struct scope *scope)
     scope->published = thread->publishing;
     if (scope->published) {
         scope->variable_before = thread->variable;
-        variable_set(thread, scope->id);
+        if (!variable_set(thread, scope->id))
+            return;
     }
     thread->span = scope->id;
     thread->span_site = scope->site;
@@ -253,7 +259,8 @@ void strand_pop(struct thread_state *thread, const struct scope *scope)
 {
     if (scope->published && thread->variable == scope->id) {
         int64_t before = open_ancestor(thread, scope->variable_before);
-        variable_set(thread, before);
+        if (!variable_set(thread, before))
+            return;
         thread->variable = before;
     }
     strand_drop(thread, scope);
@@ -268,8 +275,8 @@ void strand_save(const struct thread_state *thread, struct strand_mark *mark)
 
 void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published)
 {
-    if (published && thread->variable != mark->variable)
-        variable_set(thread, mark->variable);
+    if (published && thread->variable != mark->variable && !variable_set(thread, mark->variable))
+        return;
     thread->span = mark->span;
     thread->span_site = mark->site;
 }

@@ -39,9 +39,9 @@ static uint8_t *put_big(uint8_t *p, const uint8_t *end, PyObject *value)
         return gn_put_wide(p, end, GN_U64, wide);
     PyErr_Clear();
     char text[64];
-    PyObject *bits = PyObject_CallMethod(value, "bit_length", NULL);
-    long count = bits == NULL ? LONG_MAX : PyLong_AsLong(bits);
-    Py_XDECREF(bits);
+    /* Not by its method: a bound method is an object for the collector, which
+     * could run finalisers while the record is open. */
+    long count = (long)_PyLong_NumBits(value);
     PyObject *digits = count > 0 && count <= BIGINT_BITS ? PyObject_Str(value) : NULL;
     if (digits != NULL) {
         p = gn_put_short(p, end, GN_BIGINT, PyUnicode_1BYTE_DATA(digits),
