@@ -155,7 +155,6 @@ def test_a_second_start_is_refused(record: Record) -> None:
 
 BAD_OPTIONS: list[tuple[dict[str, object], type[GpuNarrationError], str]] = [
     ({"backend": "cuda"}, UnknownBackendError, "there is no backend 'cuda'"),
-    ({"backend": "driver"}, BackendUnavailableError, "driver backend"),
     ({"filter": "info,a=loud"}, FilterError, "'a=loud'"),
     ({"on_full": "block"}, OptionError, "on_full='block'"),
     ({"mode": "ring"}, OptionError, "mode='ring'"),

@@ -9,10 +9,10 @@ import pytest
 
 from gpu_narration._types import Kind
 from gpu_narration.tracefile import Phase, Trace
-from support.native import nvtx_tool
-from support.nvtx import START, observe, tool_environment
-from support.nvtx_log import NvtxLog
-from support.run import run_python
+from tests.support.native import nvtx_tool
+from tests.support.nvtx import START, observe, tool_environment
+from tests.support.nvtx_log import NvtxLog
+from tests.support.run import run_python
 
 INT64 = 2  # enum nvtxPayloadType_t
 REGISTERED = 3  # enum nvtxMessageType_t

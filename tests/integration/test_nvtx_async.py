@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.nvtx import observe
+from tests.support.nvtx import observe
 
 #: Each opens exactly as many ranges as its number says, in push/pop and start/end.
 WAYS_OUT = {

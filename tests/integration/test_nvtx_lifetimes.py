@@ -9,7 +9,7 @@ from collections import Counter
 
 import pytest
 
-from support.nvtx import ELSEWHERE, observe
+from tests.support.nvtx import ELSEWHERE, observe
 
 BOOM = """
 class Boom(Exception): pass

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from support.nvtx import ELSEWHERE, observe
+from tests.support.nvtx import ELSEWHERE, observe
 
 #: A recording ends inside a span, which then ends by itself.
 STOPPED_INSIDE = {

@@ -11,8 +11,8 @@ from pathlib import Path
 from gpu_narration._types import Kind
 from gpu_narration.tracefile import Event, Trace
 from gpu_narration.tracefile.format import Value
-from support.native import fake_nvml
-from support.run import run_python
+from tests.support.native import fake_nvml
+from tests.support.run import run_python
 
 MIB = 1 << 20
 GIB = 1 << 30
@@ -47,6 +47,16 @@ def sampled(rounds=1, devices=1):
     # One reading may be under way and one is needed to know that the last was told.
     target = logged("begin") + (rounds + 1) * devices + 1
     wait(lambda: logged("end") >= target)
+
+def in_a_slow_reading():
+    # A reading that does not end for as long as a quick one never takes.
+    def lasting():
+        counts = logged("begin"), logged("end")
+        if counts[0] == counts[1]:
+            return False
+        time.sleep(0.2)
+        return counts == (logged("begin"), logged("end"))
+    wait(lasting)
 """
 START = """
 narration.start("t.gnt")

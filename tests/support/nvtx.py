@@ -9,9 +9,9 @@ from pathlib import Path
 
 from gpu_narration._types import Kind
 from gpu_narration.tracefile import Event, Phase, Trace
-from support.native import nvtx_tool
-from support.nvtx_log import NvtxLog
-from support.run import run_python
+from tests.support.native import nvtx_tool
+from tests.support.nvtx_log import NvtxLog
+from tests.support.run import run_python
 
 START = """
 import gpu_narration as narration

@@ -18,7 +18,7 @@ GIB = 1 << 30
 
 def _spans(directory: Path, program: Any) -> list[str]:
     """The lines of the spans' ends, where what was learned stands."""
-    lines = recorded_on_mock(directory, program).lines(Kind.SPAN)
+    lines = recorded_on_mock(directory, program, vram=True).lines(Kind.SPAN)
     return [line for line in lines if "elapsed_ms=" in line]
 
 
@@ -48,7 +48,7 @@ def test_memory_of_a_span_is_exact_to_the_byte(tmp_path: Path) -> None:
         with span("demo", "load", vram=True):
             gpu.malloc(12_345_678_901)
 
-    learned = recorded_on_mock(tmp_path, program).learned(Kind.SPAN)[0]
+    learned = recorded_on_mock(tmp_path, program, vram=True).learned(Kind.SPAN)[0]
 
     assert learned["vram_delta_bytes"] == 12_345_678_901
 

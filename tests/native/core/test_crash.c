@@ -9,7 +9,7 @@
 #include <unistd.h>
 
 #define KILLS 50
-#define LONGEST_LIFE_US 30000u
+#define LONGEST_LIFE_US 25000u
 #define THREADS 3u /* the first one defines each number before it records it */
 
 /* Shared with the child: how many events of each thread were committed. */
@@ -99,7 +99,6 @@ TEST(what_was_committed_survives_a_kill_and_nothing_is_there_twice)
                     0);
     CHECK(progress != MAP_FAILED);
     uint32_t state = (uint32_t)getpid();
-    int caught_recording = 0;
     for (int i = 0; i < KILLS; i++) {
         /* GIVEN a process that records as fast as it can */
         struct place place;
@@ -109,17 +108,18 @@ TEST(what_was_committed_survives_a_kill_and_nothing_is_there_twice)
         CHECK(process >= 0);
         if (process == 0)
             child(&place);
-        /* WHEN it is killed at some moment, be it before its first event */
+        /* WHEN it is killed at some moment, every second time be it before its
+         * first event */
+        while (i % 2 == 0 && atomic_load(&progress->committed[0]) == 0)
+            sleep_us(200);
         sleep_us(dice(&state) % LONGEST_LIFE_US);
         CHECK_EQ(kill(process, SIGKILL), 0);
         int status;
         CHECK_EQ(waitpid(process, &status, 0), process);
         CHECK(WIFSIGNALED(status));
         /* THEN its segments and its ring hold what it had committed */
-        caught_recording += atomic_load(&progress->committed[0]) > 0;
         check_trace(&place);
         place_remove(&place);
     }
-    CHECK(caught_recording >= KILLS / 2); /* else these kills tell nothing */
     CHECK_EQ(munmap(progress, sizeof *progress), 0);
 }

@@ -29,7 +29,7 @@ TEST(a_clean_end_leaves_the_segment_and_removes_the_ring)
     taping_remove(&taping);
 }
 
-TEST(a_recording_of_nothing_is_a_header_and_a_clock_point_at_each_end)
+TEST(a_recording_of_nothing_has_a_clock_point_at_each_end)
 {
     struct taping taping;
     taping_start(&taping, CHUNKS, GN_MODE_STREAM, GN_ON_FULL_WAIT);
@@ -39,9 +39,7 @@ TEST(a_recording_of_nothing_is_a_header_and_a_clock_point_at_each_end)
     CHECK_EQ(trace.count, 0);
     CHECK_EQ(trace.fragments, 0);
     CHECK_EQ(trace.torn, 0);
-    /* A third comes with a drain's pass 20 ms after the start. */
-    CHECK(trace.clock_points >= 2);
-    CHECK(trace.clock_points <= 3);
+    CHECK(trace.clock_points >= 2); /* and one between them after 20 ms */
     trace_free(&trace);
     taping_remove(&taping);
 }
@@ -54,7 +52,7 @@ TEST(a_program_that_dies_young_has_a_tick_rate_in_its_segment)
     CHECK(gn_drain_flush(&taping.recording.drain, 10000, false));
     struct trace trace;
     trace_read(&trace, taping.place.fd, "t");
-    CHECK_EQ(trace.clock_points, 2);
+    CHECK(trace.clock_points >= 2);
     trace_free(&trace);
     taping_end(&taping);
     taping_remove(&taping);

@@ -136,8 +136,8 @@ static void *record_while_flushing(void *argument)
     for (uint64_t i = 0; atomic_load(&flushing); i++) {
         CHECK_EQ(put_event(&writer, numbered((uintptr_t)argument, i), 0), GN_OK);
         atomic_fetch_add(&committed, 1);
-        if (i % 256 == 0)
-            sleep_us(500);
+        if (i % 16 == 0) /* slowly: the segment is read again after each flush */
+            sleep_us(1000);
     }
     gn_writer_close(&writer);
     return NULL;

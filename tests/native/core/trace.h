@@ -53,7 +53,8 @@ struct trace {
     uint64_t ring_dropped;
 };
 
-/* Reads `<prefix>.000.seg`, `.001.seg` … */
+/* Reads `<prefix>.000.seg`, `.001.seg` …; of a recording that goes on, only as
+ * long as it writes its first segment. */
 void trace_read(struct trace *trace, int dir_fd, const char *prefix);
 
 /* Adds what the ring file holds and the segments do not.  False if there is no

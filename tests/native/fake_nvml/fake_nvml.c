@@ -183,6 +183,7 @@ static result read_initialized(struct script *script)
 
 static result find(struct script *script, device handle, struct scripted **found)
 {
+    *found = NULL;
     result failed = read_initialized(script);
     if (failed != SUCCESS)
         return failed;
