@@ -52,7 +52,10 @@ def test_stdout_holds_the_programs_output_alone(tmp_path: Path) -> None:
 
 def test_one_line_on_stderr_says_where_the_trace_is(tmp_path: Path) -> None:
     done = run_app(tmp_path, "import gpu_narration as g; g.trace_tiny('app', 'step', '', '')")
-    assert done.stderr == "gpu_narration: 1 records of this process in app.gnt; see: gpu-narration show app.gnt\n"
+    assert (
+        done.stderr
+        == "gpu_narration: 1 records of this process in app.gnt; see: gpu-narration show app.gnt\n"
+    )
 
 
 def test_quiet_says_nothing(tmp_path: Path) -> None:

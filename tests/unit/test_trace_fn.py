@@ -328,7 +328,10 @@ def test_a_closure_decorated_in_a_loop_is_one_site(record):
     record.start()
     results = [make(n)(1) for n in range(100)]
     recorded = record.stop()
-    assert (results, len({event.site.id for event in recorded.events})) == ([n + 1 for n in range(100)], 1)
+    assert (results, len({event.site.id for event in recorded.events})) == (
+        [n + 1 for n in range(100)],
+        1,
+    )
 
 
 def test_closures_with_defaults_of_their_own_do_not_show_each_others(record):

@@ -118,6 +118,7 @@ struct core {
     bool autostart; /* the first event should ask the autostart hook */
     bool nvtx_on;
     struct gn_recording *recording; /* owned while generation != 0 */
+    bool settled; /* the recording is whole: made, and not yet taken apart */
     struct thread_state *threads; /* guarded by threads_lock */
     pthread_mutex_t threads_lock;
     pthread_key_t thread_end;

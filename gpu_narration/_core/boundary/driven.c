@@ -442,6 +442,7 @@ static void driven_dealloc(PyObject *self)
     if (PyObject_CallFinalizerFromDealloc(self) < 0)
         return;
     PyObject_GC_UnTrack(self);
+    Py_TRASHCAN_BEGIN(self, driven_dealloc) /* generators hold generators: chains can be long */
     if (driven->weak_references != NULL)
         PyObject_ClearWeakRefs(self);
     PyMem_Free(driven->arguments);
@@ -451,6 +452,7 @@ static void driven_dealloc(PyObject *self)
     Py_XDECREF(driven->function);
     PyObject_GC_Del(self);
     Py_DECREF(type);
+    Py_TRASHCAN_END
 }
 
 static int step_traverse(PyObject *self, visitproc visit, void *arg)

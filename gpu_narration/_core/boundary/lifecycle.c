@@ -252,6 +252,7 @@ PyObject *recording_start(PyObject *module, PyObject *args, PyObject *kwargs)
         PyMem_RawFree(recording);
         return NULL;
     }
+    core.settled = true;
     core.autostart = false;
     core.suppressed = 0;
     core.waits = 0;
@@ -304,6 +305,7 @@ PyObject *recording_stop(PyObject *module, PyObject *unused)
     Py_END_ALLOW_THREADS
     PyMem_RawFree(core.recording);
     core.recording = NULL;
+    core.settled = false;
     return PyLong_FromLong(error);
 }
 
@@ -427,7 +429,9 @@ PyObject *recording_after_fork(PyObject *module, PyObject *unused)
     (void)module;
     (void)unused;
     if (core.recording != NULL && core.generation == 0) {
-        gn_recording_abandon(core.recording);
+        if (core.settled)
+            gn_recording_abandon(core.recording);
+        core.settled = false;
         core.recording = NULL; /* its memory stays: a lock in it may be held for ever */
         core.autostart = true;
     }
