@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from gpu_narration import _core
-from gpu_narration._types import Kind, Level, Outcome
 from gpu_narration._options import CHUNK_BYTES
+from gpu_narration._types import Kind, Level, Outcome
 from gpu_narration.redaction import Rule
 from gpu_narration.tracefile import format as fmt
 
