@@ -77,7 +77,7 @@ enum gn_tag {
     GN_U64 = 0x07,
     GN_POINTER = 0x08, /* u64, shown in hex */
     GN_F64 = 0x09,
-    GN_BIGINT = 0x0a, /* u8 length, decimal digits */
+    GN_BIGINT = 0x0a, /* u8 length, two's complement, little endian */
     GN_STR8 = 0x10, /* u8 length, UTF-8 (lone surrogates as WTF-8) */
     GN_STR16 = 0x11, /* u16 length */
     GN_STRCUT = 0x12, /* u16 kept, u64 characters in the original */

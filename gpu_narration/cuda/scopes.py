@@ -13,7 +13,7 @@ from gpu_narration.cuda.timing import Interval
 from gpu_narration.cuda.vram import Read, Sampler
 
 #: How long the first span that needs NVML waits for it, all in all.
-CONTACT_PATIENCE_S = 3.0
+CONTACT_PATIENCE_S = 1.0
 
 
 @dataclass(slots=True)

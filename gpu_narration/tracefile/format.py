@@ -231,10 +231,7 @@ def _read_object(data: bytes, position: int) -> tuple[Value, int]:
 
 def _read_bigint(data: bytes, position: int) -> tuple[Value, int]:
     raw, position = _short(data, position)
-    try:
-        return int(raw), position
-    except ValueError as error:
-        raise KeyError(position) from error
+    return int.from_bytes(raw, "little", signed=True), position
 
 
 def _read_pointer(data: bytes, position: int) -> tuple[Value, int]:

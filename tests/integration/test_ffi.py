@@ -382,6 +382,7 @@ def test_a_call_that_kills_the_process_is_in_the_trace(tmp_path: Path, library_p
 
     died = subprocess.run(
         [sys.executable, "-c", textwrap.dedent(CRASHING), str(library_path), str(trace)],
+        cwd=tmp_path,  # not a source tree, which would hide the installed package
         check=False,
         capture_output=True,
     )

@@ -7,7 +7,7 @@
 #include "boundary.h"
 
 #define TYPE_RULES 4096 /* types remembered at most */
-#define BIGINT_BITS 600 /* an int up to this size is written out in decimal */
+#define BIGINT_BITS 600 /* an int up to this size is kept whole */
 
 static PyObject *type_rules; /* dict: type -> what _summary.py said of it */
 
@@ -32,26 +32,38 @@ static uint8_t *put_object(uint8_t *p, const uint8_t *end, PyObject *summary)
     return gn_put_short(p, end, GN_OBJECT, text + head, (size_t)(after - text) - head);
 }
 
+/* Two's complement, little endian.  Nothing here may fail with an exception or
+ * make text of the number: both can let the collector and signal handlers run,
+ * and a record is open. */
+static bool int_bytes(PyObject *value, uint8_t *bytes, size_t length)
+{
+#if PY_VERSION_HEX >= 0x030d0000
+    return PyLong_AsNativeBytes(value, bytes, (Py_ssize_t)length,
+                                Py_ASNATIVEBYTES_LITTLE_ENDIAN) >= 0;
+#else
+    return _PyLong_AsByteArray((PyLongObject *)value, bytes, length, 1, 1) == 0;
+#endif
+}
+
 static uint8_t *put_big(uint8_t *p, const uint8_t *end, PyObject *value)
 {
-    unsigned long long wide = PyLong_AsUnsignedLongLong(value);
-    if (!PyErr_Occurred())
-        return gn_put_wide(p, end, GN_U64, wide);
-    PyErr_Clear();
-    char text[64];
-    /* Not by its method: a bound method is an object for the collector, which
-     * could run finalisers while the record is open. */
-    long count = (long)_PyLong_NumBits(value);
-    PyObject *digits = count > 0 && count <= BIGINT_BITS ? PyObject_Str(value) : NULL;
-    if (digits != NULL) {
-        p = gn_put_short(p, end, GN_BIGINT, PyUnicode_1BYTE_DATA(digits),
-                         (size_t)PyUnicode_GET_LENGTH(digits));
-        Py_DECREF(digits);
-        return p;
+    uint8_t bytes[BIGINT_BITS / 8 + 1];
+    size_t bits = (size_t)_PyLong_NumBits(value);
+    if (bits > BIGINT_BITS) {
+        char text[64];
+        int length = PyOS_snprintf(text, sizeof text, "<int, %zu bits>", bits);
+        return gn_put_short(p, end, GN_OBJECT, text, (size_t)length);
     }
-    PyErr_Clear();
-    int length = PyOS_snprintf(text, sizeof text, "<int, %ld bits>", count);
-    return gn_put_short(p, end, GN_OBJECT, text, (size_t)length);
+    size_t length = bits / 8 + 1; /* with room for the sign */
+    if (!int_bytes(value, bytes, length))
+        return gn_put_tag(p, end, GN_ABSENT);
+    bool negative = (bytes[length - 1] & 0x80u) != 0;
+    if (!negative && bits <= 64) {
+        uint64_t wide = 0;
+        memcpy(&wide, bytes, length < 8 ? length : 8);
+        return gn_put_wide(p, end, GN_U64, wide);
+    }
+    return gn_put_short(p, end, GN_BIGINT, bytes, length);
 }
 
 uint8_t *put_value_slow(uint8_t *p, const uint8_t *end, PyObject *value, bool object)
