@@ -108,6 +108,37 @@ TEST(fragments_of_one_chunk_join_end_to_end)
     end(&bench);
 }
 
+static uint64_t passes(struct bench *bench)
+{
+    CHECK_EQ(pthread_mutex_lock(&bench->ring->lock), 0);
+    uint64_t count = bench->drain->stats.passes;
+    CHECK_EQ(pthread_mutex_unlock(&bench->ring->lock), 0);
+    return count;
+}
+
+static uint64_t ns_until_next_pass(struct bench *bench)
+{
+    uint64_t before = passes(bench), start_ns = gn_clock_monotonic_ns();
+    while (passes(bench) == before)
+        sleep_us(200);
+    return gn_clock_monotonic_ns() - start_ns;
+}
+
+TEST(a_ring_that_fills_wakes_the_drain_before_its_time)
+{
+    /* GIVEN a drain that has just looked, and will not for another 200 ms */
+    struct bench bench;
+    begin(&bench);
+    sleep_us(500000);
+    (void)ns_until_next_pass(&bench);
+    /* WHEN a quarter of the ring fills */
+    for (uint64_t i = 0; i <= CHUNKS / 4 * FAT_PER_CHUNK; i++)
+        CHECK_EQ(put_event(&bench.writer, i, FAT), GN_OK);
+    /* THEN it comes */
+    CHECK(ns_until_next_pass(&bench) < 150000000u);
+    end(&bench);
+}
+
 TEST(chunks_that_were_written_are_free_again)
 {
     struct bench bench;
@@ -214,6 +245,31 @@ TEST(the_thread_that_starts_a_recording_keeps_its_signals)
     CHECK_EQ(pthread_sigmask(SIG_SETMASK, NULL, &after), 0);
     for (int signal = 1; signal < 32; signal++)
         CHECK_EQ(sigismember(&after, signal), sigismember(&before, signal));
+    end(&bench);
+}
+
+TEST(a_definition_precedes_each_annotation_that_was_committed_after_it)
+{
+    /* GIVEN a name and an annotation that uses it, again and again, in chunks
+     * that are full and in chunks that are not */
+    struct bench bench;
+    begin(&bench);
+    const uint64_t names = 3 * PER_CHUNK(EVENT_SIZE) / 2;
+    for (uint64_t i = 0; i < names; i++) {
+        CHECK_EQ(put_stream(&bench.taping.recording, GN_STREAM_DEFINITIONS, i), GN_OK);
+        CHECK_EQ(put_stream(&bench.taping.recording, GN_STREAM_ANNOTATIONS, i), GN_OK);
+    }
+    flush(&bench);
+    /* THEN the names used up to any place of the segment are known there */
+    look(&bench);
+    CHECK_EQ(bench.trace.count, 2 * names);
+    uint64_t known = 0;
+    for (size_t i = 0; i < bench.trace.count; i++) {
+        if (bench.trace.records[i].thread == GN_STREAM_DEFINITIONS)
+            known++;
+        else
+            CHECK(number_of(&bench.trace.records[i]) < known);
+    }
     end(&bench);
 }
 

@@ -163,6 +163,22 @@ TEST(a_flush_with_events_writes_the_newest)
     taping_remove(&taping);
 }
 
+TEST(after_a_dump_the_events_stay_in_the_ring_again)
+{
+    struct taping taping;
+    taping_start(&taping, CHUNKS, GN_MODE_FLIGHT, GN_ON_FULL_WAIT);
+    struct gn_writer writer;
+    gn_writer_open(&writer, &taping.recording.ring, UINT32_MAX);
+    record(&writer, 0, 3);
+    CHECK(gn_drain_flush(&taping.recording.drain, 10000, true));
+    record(&writer, 3, 7);
+    CHECK(gn_drain_flush(&taping.recording.drain, 10000, false));
+    check_segments_hold(&taping, writer.thread, 0, 3);
+    gn_writer_close(&writer);
+    taping_end(&taping);
+    taping_remove(&taping);
+}
+
 TEST(the_end_of_a_recording_writes_the_newest)
 {
     struct taping taping;

@@ -171,6 +171,29 @@ TEST(two_threads_that_flush_both_find_what_was_committed_before)
     taping_remove(&taping);
 }
 
+static void *record_and_flush(void *argument)
+{
+    struct gn_writer writer;
+    gn_writer_open(&writer, ring, UINT32_MAX);
+    for (uint64_t i = 0; i < 500; i++) {
+        CHECK_EQ(put_event(&writer, numbered((uintptr_t)argument, i), 0), GN_OK);
+        CHECK(gn_drain_flush(&taping.recording.drain, 30000, false));
+        CHECK_EQ(atomic_load(&writer.head->offset), atomic_load(&writer.head->committed));
+    }
+    gn_writer_close(&writer);
+    return NULL;
+}
+
+TEST(a_flush_that_is_asked_for_during_a_pass_waits_for_the_next)
+{
+    /* Of four threads that flush all the time, most ask while a pass is running
+     * that had looked at their chunk before their last event. */
+    start(16, GN_ON_FULL_WAIT);
+    run_slots(record_and_flush, 4);
+    taping_end(&taping);
+    taping_remove(&taping);
+}
+
 /* ---- dropping ---- */
 
 static void *record_and_drop(void *argument)

@@ -62,9 +62,26 @@ static void check_holds_all(const struct trace *trace, const struct bench *bench
         CHECK_EQ(number_of(&trace->records[i]), i);
 }
 
+/* Every chunk is in one place: free, full, or the writer's. */
+static void check_chunks(struct bench *bench)
+{
+    CHECK_EQ(pthread_mutex_lock(&bench->ring->lock), 0);
+    uint32_t free = 0, full = 0, owned = bench->writer.chunk != NULL;
+    for (const struct gn_chunk *chunk = bench->ring->free; chunk != NULL; chunk = chunk->next)
+        CHECK(++free <= bench->ring->chunk_count);
+    for (const struct gn_chunk *chunk = bench->ring->full_head; chunk != NULL; chunk = chunk->next)
+        CHECK(++full <= bench->ring->chunk_count);
+    CHECK_EQ(free, bench->ring->free_count);
+    CHECK_EQ(full, bench->ring->full_count);
+    CHECK_EQ(free + full + owned, bench->ring->chunk_count);
+    CHECK_EQ(pthread_mutex_unlock(&bench->ring->lock), 0);
+}
+
 /* Ends well: the segment holds all that was committed, and tells what was lost. */
 static void end(struct bench *bench, uint64_t lost)
 {
+    CHECK(flush(bench));
+    check_chunks(bench);
     gn_writer_close(&bench->writer);
     taping_end(&bench->taping);
     CHECK_EQ(place_size(&bench->taping.place, "t.ring"), -1);
@@ -150,6 +167,48 @@ TEST(a_ring_that_cannot_be_written_loses_events_and_counts_each)
     CHECK(flush(&bench));
     record(&bench, 1);
     end(&bench, 25);
+}
+
+static void *wait_a_minute(void *ring)
+{
+    return gn_ring_wait_space(ring, 60000) ? ring : NULL;
+}
+
+TEST(a_thread_that_waits_is_sent_on_when_the_disk_fails)
+{
+    /* GIVEN a thread that waits since another has all chunks; here, the test */
+    struct bench bench;
+    begin(&bench, CHUNKS);
+    record(&bench, 1);
+    CHECK_EQ(pthread_mutex_lock(&bench.ring->lock), 0);
+    struct gn_chunk *kept = bench.ring->free;
+    uint32_t kept_count = bench.ring->free_count;
+    bench.ring->free = NULL;
+    bench.ring->free_count = 0;
+    CHECK_EQ(pthread_mutex_unlock(&bench.ring->lock), 0);
+    pthread_t thread;
+    CHECK_EQ(pthread_create(&thread, NULL, wait_a_minute, bench.ring), 0);
+    for (uint32_t waiting = 0; waiting == 0; sleep_us(500)) {
+        CHECK_EQ(pthread_mutex_lock(&bench.ring->lock), 0);
+        waiting = bench.ring->waiting;
+        CHECK_EQ(pthread_mutex_unlock(&bench.ring->lock), 0);
+    }
+    /* WHEN a write fails */
+    uint64_t start_ns = gn_clock_monotonic_ns();
+    leave_room(&bench, 0);
+    record(&bench, 1);
+    CHECK(!flush(&bench));
+    /* THEN it comes back at once, and may drop */
+    void *open;
+    CHECK_EQ(pthread_join(thread, &open), 0);
+    CHECK(open == bench.ring);
+    CHECK(gn_clock_monotonic_ns() - start_ns < 30000000000u);
+    limit_files(RLIM_INFINITY);
+    CHECK_EQ(pthread_mutex_lock(&bench.ring->lock), 0);
+    bench.ring->free = kept;
+    bench.ring->free_count = kept_count;
+    CHECK_EQ(pthread_mutex_unlock(&bench.ring->lock), 0);
+    end(&bench, 0);
 }
 
 TEST(the_chunk_after_a_loss_says_where_it_was)
