@@ -7,7 +7,8 @@ from setuptools import Extension, setup
 
 CORE = Path("gpu_narration/_core")
 
-flags = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fvisibility=hidden", "-fno-semantic-interposition"]
+flags = ["-std=c11", "-D_GNU_SOURCE", "-O3", "-fvisibility=hidden"]
+flags += ["-fno-semantic-interposition", "-fno-plt"]
 flags += ["-Wall", "-Wextra", "-Wshadow", "-Wstrict-prototypes", "-Wno-missing-field-initializers"]
 # Warnings are errors where we build; a compiler of tomorrow must not break a user's install.
 if os.environ.get("GPU_NARRATION_WERROR") == "1":

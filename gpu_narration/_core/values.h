@@ -20,15 +20,38 @@ static inline uint8_t *gn_put_tag(uint8_t *p, const uint8_t *end, enum gn_tag ta
 }
 
 /* Writes 8 bytes and keeps 1, 2, 4 or 8: no branch on the size. */
-static inline uint8_t *gn_put_int(uint8_t *p, const uint8_t *end, int64_t value)
+static inline uint8_t *gn_put_int_unchecked(uint8_t *p, int64_t value)
 {
-    if (end - p < 9)
-        return NULL;
     unsigned width = (unsigned)(value != (int8_t)value) + (unsigned)(value != (int16_t)value) +
                      (unsigned)(value != (int32_t)value);
     *p = (uint8_t)(GN_I8 + width);
     memcpy(p + 1, &value, 8);
     return p + 1 + (1u << width);
+}
+
+static inline uint8_t *gn_put_int(uint8_t *p, const uint8_t *end, int64_t value)
+{
+    return end - p < 9 ? NULL : gn_put_int_unchecked(p, value);
+}
+
+/* memcpy for up to 255 bytes, most often few: two copies that may overlap. */
+static inline void gn_copy_short(uint8_t *to, const uint8_t *from, size_t length)
+{
+    if (length > 32) {
+        memcpy(to, from, length);
+    } else if (length >= 16) {
+        memcpy(to, from, 16);
+        memcpy(to + length - 16, from + length - 16, 16);
+    } else if (length >= 8) {
+        memcpy(to, from, 8);
+        memcpy(to + length - 8, from + length - 8, 8);
+    } else if (length >= 4) {
+        memcpy(to, from, 4);
+        memcpy(to + length - 4, from + length - 4, 4);
+    } else {
+        for (size_t i = 0; i < length; i++)
+            to[i] = from[i];
+    }
 }
 
 static inline uint8_t *gn_put_wide(uint8_t *p, const uint8_t *end, enum gn_tag tag, uint64_t bits)

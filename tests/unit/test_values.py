@@ -335,3 +335,47 @@ def test_a_value_that_changes_later_is_shown_as_it_was(record):
     trace_tiny("a", "b", "c", "{}", values)
     values.append(3)
     assert record.stop().lines == ['TRACE a b c "list[2]"']
+
+
+SHORT = [
+    "x" * 255,
+    "",
+    "y" * 32,
+    "z" * 33,
+    "eight888",
+    "four",
+    "odd",
+    5,
+    -(1 << 40),
+    2.5,
+    True,
+    None,
+]
+
+
+@pytest.mark.parametrize("length", range(40))
+def test_a_short_string_of_any_length_comes_back(record, length):
+    text = "".join(chr(48 + i) for i in range(length))
+    assert through(record, text) == [text]
+
+
+@pytest.mark.parametrize("count", [11, 12, 13, 14])
+def test_short_values_come_back_however_many(record, count):
+    values = (SHORT * 2)[:count]
+    assert through(record, *values) == values
+
+
+@pytest.mark.parametrize("place", range(12))
+def test_a_value_that_needs_work_among_short_ones_leaves_one_whole_record(record, place):
+    """GIVEN short values and one that cannot be written while a record is open."""
+    values = list(SHORT)
+    values[place] = "long " * 100
+    assert through(record, *values) == values
+    values[place] = [1, 2, 3]
+    values[place] = through(record, *values)[place]
+    assert values[place] == Summary("list[3]")
+
+
+def test_twelve_strings_of_255_bytes_fit_one_record(record):
+    values = [chr(65 + i) * 255 for i in range(12)]
+    assert through(record, *values) == values

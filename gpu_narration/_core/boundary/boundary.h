@@ -45,12 +45,12 @@ struct parameter {
 /* A place in the program that makes events.  Never freed: bounded by sites.c. */
 struct site {
     uint32_t id;
+    bool off; /* the filter keeps it out */
+    uint8_t dynamic; /* bit i: name i comes with each record */
     uint32_t defined; /* generation in which its definition was written */
     uint32_t judged; /* filter generation in which `off` was found */
     enum gn_kind kind;
     int level;
-    bool off; /* the filter keeps it out */
-    uint8_t dynamic; /* bit i: name i comes with each record */
     PyObject *module; /* owned; "" where there is none */
     PyObject *names[NAME_COUNT]; /* owned; NULL where dynamic or unused */
     PyObject *defaults; /* owned tuple of the parameters' defaults, or NULL */
@@ -160,7 +160,10 @@ struct slot {
     PyObject *globals; /* owned by sites.c */
     PyObject *names[NAME_COUNT]; /* owned by sites.c; NULL where dynamic or unused */
     struct site *site; /* NULL: free slot */
+    uint64_t kind; /* of the site: one cache line tells whether the slot is the one */
+    uint64_t unused;
 };
+_Static_assert(sizeof(struct slot) == 64, "a slot is a cache line");
 extern struct slot site_slots[SITE_SLOTS];
 struct site *site_find(enum gn_kind kind, PyObject *const names[NAME_COUNT], PyObject *globals);
 struct site *site_create(enum gn_kind kind, int level, PyObject *module,
@@ -284,24 +287,39 @@ static inline uint32_t site_fold(uint64_t hash)
     return (uint32_t)(hash >> 32);
 }
 
-static inline struct slot *site_slot(enum gn_kind kind, PyObject *const names[NAME_COUNT],
-                                     PyObject *globals)
+/* By value, so that names which lie in registers stay there. */
+struct site_names {
+    PyObject *actor, *action, *target, *human; /* borrowed; as struct site's names */
+};
+
+static inline struct site_names names_of(PyObject *const names[NAME_COUNT])
 {
-    uint64_t hash = (uint64_t)(uintptr_t)globals + ((uint64_t)(uintptr_t)names[1] << 7) +
-                    ((uint64_t)(uintptr_t)names[2] << 13) + (uint64_t)kind;
-    return &site_slots[site_fold(site_mix(hash, names[3])) & (SITE_SLOTS - 1)];
+    return (struct site_names){names[0], names[1], names[2], names[3]};
 }
 
-/* NULL where the slot is another site's or free. */
-static inline struct site *site_cached(enum gn_kind kind, PyObject *const names[NAME_COUNT],
+static inline struct slot *site_slot(enum gn_kind kind, struct site_names names,
+                                     PyObject *globals)
+{
+    uint64_t hash = (uint64_t)(uintptr_t)globals + ((uint64_t)(uintptr_t)names.action << 7) +
+                    ((uint64_t)(uintptr_t)names.target << 13) + (uint64_t)kind;
+    return &site_slots[site_fold(site_mix(hash, names.human)) & (SITE_SLOTS - 1)];
+}
+
+static inline uint64_t differ(const void *one, const void *other)
+{
+    return (uint64_t)(uintptr_t)one ^ (uint64_t)(uintptr_t)other;
+}
+
+/* NULL where the slot is another site's or free: a free one has no actor. */
+static inline struct site *site_cached(enum gn_kind kind, struct site_names names,
                                        PyObject *globals)
 {
     const struct slot *slot = site_slot(kind, names, globals);
-    if (LIKELY(slot->site != NULL && slot->globals == globals && slot->names[0] == names[0] &&
-               slot->names[1] == names[1] && slot->names[2] == names[2] &&
-               slot->names[3] == names[3] && slot->site->kind == kind))
-        return slot->site;
-    return NULL;
+    uint64_t different = differ(slot->globals, globals) | differ(slot->names[0], names.actor) |
+                         differ(slot->names[1], names.action) |
+                         differ(slot->names[2], names.target) |
+                         differ(slot->names[3], names.human) | (slot->kind ^ (uint64_t)kind);
+    return LIKELY(different == 0) ? slot->site : NULL;
 }
 
 /* ---- the open record ---- */
@@ -315,8 +333,8 @@ struct event {
 
 /* The parts of event_prepare that may let other threads run: the recording can
  * end meanwhile and take the thread's state with it. */
-bool event_sync(struct event *event, PyThreadState *python);
-bool event_make_room(struct event *event, size_t bytes);
+bool thread_sync(struct thread_state *thread, PyThreadState *python);
+bool thread_make_room(struct thread_state *thread, size_t bytes);
 
 static inline struct thread_state *recording_thread(void)
 {
@@ -327,6 +345,11 @@ static inline struct thread_state *recording_thread(void)
 
 /* True if the call must go on: a recording runs, or is to be started now. */
 bool autostart_now(void);
+
+static inline bool is_idle(void)
+{
+    return core.generation == 0 && !core.autostart;
+}
 
 static inline bool is_recording(void)
 {
@@ -341,34 +364,35 @@ static inline bool site_ready(struct site *site)
 }
 
 /* Brings the thread to where it may write a record of up to `bytes`; false if
- * the event is lost (and counted). */
-static inline bool event_prepare(struct event *event, size_t bytes)
+ * the event is lost (and counted).  `tick` is when it happened: read by the caller
+ * before all this, since the counter takes its time and need not be waited for. */
+static inline bool event_prepare(struct event *event, uint64_t tick, size_t bytes)
 {
     struct thread_state *thread = recording_thread();
     if (UNLIKELY(thread == NULL))
         return false;
     event->thread = thread;
+    event->tick = tick;
     PyThreadState *python = PyThreadState_Get();
     if (UNLIKELY(python->context_ver != thread->context_version ||
                  python->id != thread->python_thread) &&
-        !event_sync(event, python))
+        !thread_sync(thread, python))
         return false;
     if (UNLIKELY(!gn_writer_has_room(&thread->writer, bytes + 64)))
-        return event_make_room(event, bytes + 64);
+        return thread_make_room(thread, bytes + 64);
     return true;
 }
 
 static inline void event_write_head(struct event *event, uint32_t site_id, size_t bytes)
 {
     struct gn_writer *writer = &event->thread->writer;
-    event->tick = gn_clock_ticks();
     event->end = writer->pos + bytes - 3;
     event->p = gn_record_begin(writer, site_id, event->tick);
 }
 
 static inline bool event_begin(struct event *event, uint32_t site_id)
 {
-    if (UNLIKELY(!event_prepare(event, GN_RECORD_MAX)))
+    if (UNLIKELY(!event_prepare(event, gn_clock_ticks(), GN_RECORD_MAX)))
         return false;
     struct thread_state *thread = event->thread;
     if (UNLIKELY(thread->span != (int64_t)thread->writer.span ||
@@ -436,6 +460,42 @@ static inline uint8_t *put_value(uint8_t *p, const uint8_t *end, PyObject *value
         return gn_put_utf8(p, end, (const char *)PyUnicode_1BYTE_DATA(value), length, GN_TEXT_MAX);
     }
     return put_value_slow(p, end, value, object);
+}
+
+/* A record has room for this many short values, names aside: they need no check
+ * of the room. */
+#define SHORT_VALUES_MAX 12
+#define SHORT_VALUE_BYTES 257
+_Static_assert(SHORT_VALUES_MAX * SHORT_VALUE_BYTES + GN_RECORD_HEAD_WIDE + 16 <= GN_RECORD_MAX,
+               "short values fit a record");
+
+/* A value of at most SHORT_VALUE_BYTES; NULL for any other.  Runs no Python code. */
+static inline uint8_t *put_short_value(uint8_t *p, PyObject *value)
+{
+    const PyTypeObject *type = Py_TYPE(value);
+    int64_t number;
+    if (LIKELY(type == &PyLong_Type))
+        return LIKELY(int_fits(value, &number)) ? gn_put_int_unchecked(p, number) : NULL;
+    if (LIKELY(type == &PyUnicode_Type)) {
+        size_t length = (size_t)PyUnicode_GET_LENGTH(value);
+        if (UNLIKELY(!PyUnicode_IS_COMPACT_ASCII(value) || length > 255))
+            return NULL;
+        p[0] = GN_STR8;
+        p[1] = (uint8_t)length;
+        gn_copy_short(p + 2, PyUnicode_1BYTE_DATA(value), length);
+        return p + 2 + length;
+    }
+    if (type == &PyFloat_Type) {
+        double real = PyFloat_AS_DOUBLE(value);
+        *p = GN_F64;
+        memcpy(p + 1, &real, 8);
+        return p + 9;
+    }
+    if (value == Py_None || type == &PyBool_Type) {
+        *p = (uint8_t)(value == Py_None ? GN_NONE : value == Py_True ? GN_TRUE : GN_FALSE);
+        return p + 1;
+    }
+    return NULL;
 }
 
 /* The values in order, each of them plain. */

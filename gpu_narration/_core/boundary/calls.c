@@ -130,47 +130,59 @@ static __attribute__((noinline)) void record_slowly(const struct shape *shape,
     record_values(shape, names, lead, rest, odd, globals);
 }
 
-/* Writes the values of a record; false at the first that is not plain. */
-static inline __attribute__((always_inline)) bool put_plain(struct event *event,
-                                                            const struct values *values)
+/* Writes values that are short; NULL if one is not, and nothing was published. */
+static inline __attribute__((always_inline)) uint8_t *
+put_short_values(uint8_t *p, PyObject *const *values, Py_ssize_t count)
 {
-    for (Py_ssize_t i = 0; i < values->count; i++) {
-        PyObject *value = values->items[i];
-        if (UNLIKELY(!value_is_plain(value)))
-            return false;
-        uint8_t *p = put_value(event->p, event->end, value, false);
-        if (UNLIKELY(!event_advance(event, p, values->count - i)))
-            break;
+    for (Py_ssize_t i = 0; i < count; i++) {
+        p = put_short_value(p, values[i]);
+        if (UNLIKELY(p == NULL))
+            return NULL;
     }
-    return true;
+    return p;
 }
 
-static inline __attribute__((always_inline)) void record_call(const struct shape *shape,
-                                                              PyObject *const *args,
-                                                              Py_ssize_t nargs)
+/* The positional argument that is a name, or "" where it was left out. */
+static inline __attribute__((always_inline)) PyObject *
+name_at(const struct shape *shape, int i, PyObject *const *args, Py_ssize_t nargs)
+{
+    int at = shape->name_at[i];
+    return at < 0 ? NULL : at < shape->required || at < nargs ? args[at] : empty_text;
+}
+
+static __attribute__((noinline)) void record_rest(const struct shape *shape, PyObject *const *args,
+                                                  Py_ssize_t nargs)
 {
     PyObject *names[NAME_COUNT];
-#pragma GCC unroll 4
-    for (int i = 0; i < NAME_COUNT; i++) {
-        int at = shape->name_at[i];
-        names[i] = at < 0 ? NULL : at < shape->required || at < nargs ? args[at] : empty_text;
-    }
+    for (int i = 0; i < NAME_COUNT; i++)
+        names[i] = name_at(shape, i, args, nargs);
     struct values lead = {args + shape->lead_at, shape->lead_count, 0};
     struct values rest = {args + shape->count, nargs > shape->count ? nargs - shape->count : 0, 0};
-    PyObject *globals = PyEval_GetGlobals();
-    /* A site found by all its names has no dynamic ones. */
-    struct site *site = site_cached(shape->kind, names, globals);
-    if (UNLIKELY(site == NULL)) {
-        record_slowly(shape, names, &lead, &rest, globals);
-        return;
-    }
+    record_slowly(shape, names, &lead, &rest, PyEval_GetGlobals());
+}
+
+/* An event of a site whose names are all constants. */
+static inline __attribute__((always_inline)) void record_at(const struct shape *shape,
+                                                            struct site *site,
+                                                            PyObject *const *args,
+                                                            Py_ssize_t nargs)
+{
+    Py_ssize_t count = nargs > shape->count ? nargs - shape->count : 0;
     struct event event;
-    if (!site_ready(site) || !event_begin(&event, site->id))
-        return;
-    if (UNLIKELY(!put_plain(&event, &lead) || !put_plain(&event, &rest))) {
-        record_slowly(shape, names, &lead, &rest, globals); /* nothing was published yet */
+    if (UNLIKELY(count > SHORT_VALUES_MAX - shape->lead_count)) {
+        record_rest(shape, args, nargs);
         return;
     }
+    if (!event_begin(&event, site->id))
+        return;
+    uint8_t *p = put_short_values(event.p, args + shape->lead_at, shape->lead_count);
+    if (LIKELY(p != NULL))
+        p = put_short_values(p, args + shape->count, count);
+    if (UNLIKELY(p == NULL)) {
+        record_rest(shape, args, nargs);
+        return;
+    }
+    event.p = p;
     int64_t id = event_commit(&event);
     if (UNLIKELY(core.nvtx_on))
         nvtx_mark(event.thread, site, id);
@@ -223,28 +235,66 @@ static PyObject *call_with_keywords(const struct shape *shape, PyObject *const *
             ordered[i] = empty_text;
     }
     if (is_recording())
-        record_call(shape, ordered, count);
+        record_rest(shape, ordered, count);
     Py_RETURN_NONE;
 }
 
-static inline __attribute__((always_inline)) PyObject *
-traced_call(const struct shape *shape, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
+/* What has to be known to say no: kept apart from the recording itself, whose many
+ * registers an event that is filtered out should not pay for. */
+static inline __attribute__((always_inline)) struct site *
+wanted_site(const struct shape *shape, PyObject *const *args, Py_ssize_t nargs)
 {
-    if (UNLIKELY(kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0))
+    PyObject *globals = PyEval_GetGlobals();
+    struct site_names names = {
+        name_at(shape, 0, args, nargs), name_at(shape, 1, args, nargs),
+        name_at(shape, 2, args, nargs), name_at(shape, 3, args, nargs)};
+    /* A site found by all its names has no dynamic ones. */
+    struct site *site = site_cached(shape->kind, names, globals);
+    if (LIKELY(site != NULL))
+        return site_ready(site) ? site : NULL;
+    record_rest(shape, args, nargs);
+    return NULL;
+}
+
+static inline __attribute__((always_inline)) bool
+is_plain_call(const struct shape *shape, Py_ssize_t nargs, PyObject *kwnames)
+{
+    return LIKELY(kwnames == NULL && nargs >= shape->required);
+}
+
+static __attribute__((noinline)) PyObject *odd_call(const struct shape *shape,
+                                                    PyObject *const *args, Py_ssize_t nargs,
+                                                    PyObject *kwnames)
+{
+    if (kwnames != NULL)
         return call_with_keywords(shape, args, nargs, kwnames);
-    if (UNLIKELY(nargs < shape->required))
-        return arity_error(shape, nargs);
-    if (is_recording())
-        record_call(shape, args, nargs);
-    Py_RETURN_NONE;
+    return arity_error(shape, nargs);
 }
 
 #define DEFINE_CALL(name, shape)                                                              \
+    static __attribute__((noinline)) PyObject *name##_at(                                     \
+        struct site *site, PyObject *const *args, Py_ssize_t nargs)                           \
+    {                                                                                         \
+        record_at(&(shape), site, args, nargs);                                               \
+        Py_RETURN_NONE;                                                                       \
+    }                                                                                         \
+    static __attribute__((noinline)) PyObject *name##_on(PyObject *const *args,               \
+                                                         Py_ssize_t nargs)                    \
+    {                                                                                         \
+        struct site *site = is_recording() ? wanted_site(&(shape), args, nargs) : NULL;       \
+        if (LIKELY(site != NULL))                                                             \
+            return name##_at(site, args, nargs);                                              \
+        Py_RETURN_NONE;                                                                       \
+    }                                                                                         \
     static PyObject *name(PyObject *module, PyObject *const *args, Py_ssize_t nargs,          \
                           PyObject *kwnames)                                                  \
     {                                                                                         \
         (void)module;                                                                         \
-        return traced_call(&(shape), args, nargs, kwnames);                                   \
+        if (UNLIKELY(!is_plain_call(&(shape), nargs, kwnames)))                               \
+            return odd_call(&(shape), args, nargs, kwnames);                                  \
+        if (UNLIKELY(is_idle()))                                                              \
+            Py_RETURN_NONE;                                                                   \
+        return name##_on(args, nargs);                                                        \
     }
 
 DEFINE_CALL(trace_tiny, tiny)

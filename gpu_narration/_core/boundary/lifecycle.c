@@ -167,9 +167,8 @@ static bool come_back(struct thread_state *thread, uint32_t generation)
     return false;
 }
 
-bool event_sync(struct event *event, PyThreadState *python)
+bool thread_sync(struct thread_state *thread, PyThreadState *python)
 {
-    struct thread_state *thread = event->thread;
     uint32_t generation = core.generation;
     bool nested = thread->busy;
     thread->busy = true;
@@ -179,9 +178,8 @@ bool event_sync(struct event *event, PyThreadState *python)
     return core.generation == generation;
 }
 
-bool event_make_room(struct event *event, size_t bytes)
+bool thread_make_room(struct thread_state *thread, size_t bytes)
 {
-    struct thread_state *thread = event->thread;
     uint32_t generation = core.generation;
     while (!gn_writer_has_room(&thread->writer, bytes)) {
         enum gn_result result = gn_writer_refill(&thread->writer);

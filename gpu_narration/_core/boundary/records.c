@@ -98,7 +98,7 @@ static PyObject *emit(struct site *site, PyObject *const *names, const struct fi
 {
     struct event event;
     /* Written as one big record; the head says how big it came to be. */
-    if (!event_prepare(&event, GN_RECORD_BIG))
+    if (!event_prepare(&event, gn_clock_ticks(), GN_RECORD_BIG))
         Py_RETURN_NONE;
     struct thread_state *thread = event.thread;
     if ((thread->span != (int64_t)thread->writer.span ||

@@ -144,7 +144,7 @@ static void write_end(const struct scope *scope, uint64_t end_tick, const struct
                       const struct values *result, PyObject *text)
 {
     struct event event;
-    if (!event_prepare(&event, GN_RECORD_MAX) || scope->generation != core.generation)
+    if (!event_prepare(&event, end_tick, GN_RECORD_MAX) || scope->generation != core.generation)
         return;
     event_write_head(&event, scope->site->id | GN_SITE_EXIT, GN_RECORD_MAX);
     /* The three always fit. */

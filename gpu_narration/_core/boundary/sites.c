@@ -43,7 +43,7 @@ static struct {
     uint32_t seen;
 } candidates[CANDIDATES];
 
-struct slot site_slots[SITE_SLOTS];
+_Alignas(64) struct slot site_slots[SITE_SLOTS];
 static PyObject *module_dicts; /* set of ids -> dict: namespaces that live on anyway */
 static PyObject *empty; /* "" */
 
@@ -368,12 +368,31 @@ struct site *site_named(enum gn_kind kind, int level, PyObject *module,
     return site;
 }
 
-static struct site *site_resolve(enum gn_kind kind, PyObject *const names[NAME_COUNT], PyObject *globals)
+/* The site of names of which some are certainly no constants: no table holds a
+ * string to which only the caller's stack refers. */
+static struct site *site_of_temporaries(enum gn_kind kind, PyObject *const names[NAME_COUNT],
+                                        PyObject *globals)
 {
+    PyObject *constant[NAME_COUNT];
+    bool any = false;
+    for (int i = 0; i < NAME_COUNT; i++) {
+        bool temporary = names[i] != NULL && is_temporary(names[i]);
+        constant[i] = temporary ? NULL : names[i];
+        any |= temporary;
+    }
+    return any ? site_cached(kind, names_of(constant), globals) : NULL;
+}
+
+static struct site *site_resolve(enum gn_kind kind, PyObject *const names[NAME_COUNT],
+                                 PyObject *globals)
+{
+    struct site *known = site_of_temporaries(kind, names, globals);
+    if (known != NULL)
+        return known;
     PyObject *constant[NAME_COUNT];
     uint8_t dynamic = split_names(names, constant);
     /* A slot needs no dynamic mask: a kind always uses the same names. */
-    struct site *cached = site_cached(kind, constant, globals);
+    struct site *cached = site_cached(kind, names_of(constant), globals);
     if (cached != NULL)
         return cached;
 
@@ -381,9 +400,10 @@ static struct site *site_resolve(enum gn_kind kind, PyObject *const names[NAME_C
     PyObject *module = module_name(globals, &lasting);
     struct site *site = site_unique(kind, GN_LEVEL_TRACE, module, constant, dynamic);
     if (site != NULL && lasting) {
-        struct slot *slot = site_slot(kind, constant, globals);
+        struct slot *slot = site_slot(kind, names_of(constant), globals);
         slot->globals = globals;
         memcpy(slot->names, constant, sizeof slot->names);
+        slot->kind = (uint64_t)kind;
         slot->site = site;
     }
     Py_DECREF(module);
@@ -393,7 +413,7 @@ static struct site *site_resolve(enum gn_kind kind, PyObject *const names[NAME_C
 
 struct site *site_find(enum gn_kind kind, PyObject *const names[NAME_COUNT], PyObject *globals)
 {
-    struct site *site = site_cached(kind, names, globals);
+    struct site *site = site_cached(kind, names_of(names), globals);
     return LIKELY(site != NULL) ? site : site_resolve(kind, names, globals);
 }
 
