@@ -1,12 +1,13 @@
-"""What this package asks of a GPU, and how a backend is chosen.
+"""What this package asks of a GPU: the few calls that everything else stands on.
 
-A backend is a thin, stateless view of one CUDA API.  Everything that is clever
-(pools, resolving, attribution) stands on these few calls, so it runs the same on
-the simulator as on a GPU.
+A backend is a thin view of one CUDA API.  Everything that is clever (pools,
+resolving, attribution) is built on these calls, so it runs the same on the
+simulator as on a GPU.
 """
 
 from __future__ import annotations
 
+import enum
 import importlib.util
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +18,35 @@ from gpu_narration._errors import BackendUnavailableError, UnknownBackendError
 BACKENDS = ("auto", "cupy", "mock", "none")
 VARIABLE = "GPU_NARRATION_BACKEND"
 
+#: The handles that mean a default stream instead of naming a stream; numbers as in
+#: cuda.h (CU_STREAM_LEGACY is 1, and 0 means the same to the calls made here).
+LEGACY_HANDLE, PER_THREAD_HANDLE = 0, 2
+LEGACY_ALIAS = 1
+
+#: After one of these no call into the context can succeed again: cuda.h says of each
+#: that the process is left inconsistent, or that the context or the driver is gone.
+#: The runtime's cudaError has the same numbers.
+FATAL = frozenset({
+    4,    # deinitialized: the driver is shutting down
+    46,   # device unavailable
+    100,  # no device
+    214,  # uncorrectable ECC error
+    220,  # uncorrectable NVLink error
+    226,  # contained hardware error
+    700,  # illegal address
+    702,  # launch timeout
+    709,  # context is destroyed
+    710,  # device-side assert
+    714,  # hardware stack error
+    715,  # illegal instruction
+    716,  # misaligned address
+    717,  # invalid address space
+    718,  # invalid program counter
+    719,  # launch failed
+    810,  # MPS client terminated
+    911,  # external device
+})  # fmt: skip
+
 
 class CudaError(Exception):
     """An error of the CUDA API: its number and its name, as the API gives them."""
@@ -26,6 +56,24 @@ class CudaError(Exception):
         self.name = name
         self.meaning = meaning
         super().__init__(f"{name} ({code}){': ' + meaning if meaning else ''}")
+
+    @property
+    def fatal(self) -> bool:
+        """Whether the context is gone for good: nothing in it may be touched again."""
+        return self.code in FATAL
+
+
+class NoContextError(CudaError):
+    """The program has no CUDA context where one is needed; it may have one later.
+
+    A recording never makes one for it.
+    """
+
+    def __init__(self, why: str = "the program has no CUDA context") -> None:
+        super().__init__(201, "CUDA_ERROR_INVALID_CONTEXT", why)
+
+    def __str__(self) -> str:
+        return f"no GPU: {self.meaning}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,10 +88,38 @@ class Device:
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """A stream: its raw handle (0 is the legacy default stream) and its device."""
+    """A stream: its raw handle and its device.
+
+    The handle of the legacy default stream is always :data:`LEGACY_HANDLE`, that of
+    the per-thread default stream :data:`PER_THREAD_HANDLE`: another stream in each
+    thread.
+    """
 
     handle: int
     device: int
+
+
+class CaptureStatus(enum.Enum):
+    """What a stream does with the work it is given.  But for NONE, record nothing."""
+
+    NONE = "none"
+    #: The work goes into a graph; or it may not be given: a blocking stream beside
+    #: the legacy default stream is capturing.
+    ACTIVE = "active"
+    INVALIDATED = "invalidated"
+    #: The API cannot tell.
+    UNKNOWN = "unknown"
+
+
+class StreamKind(enum.Enum):
+    """How a stream orders with the default streams."""
+
+    LEGACY = "legacy"
+    PER_THREAD = "per-thread"
+    #: Waits for the legacy default stream and is waited for by it.
+    BLOCKING = "blocking"
+    NON_BLOCKING = "non-blocking"
+    UNKNOWN = "unknown"
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,8 +144,8 @@ Event = int
 class Backend(Protocol):
     """The calls; each may raise :class:`CudaError`, none may synchronise.
 
-    ``elapsed_ns`` is what the event pair measures, *elapsed on stream*: the time
-    between the two records on their stream, not the time of a kernel.
+    Each finds the device's context current or makes it so, and leaves what was
+    current before.  None disturbs a capture that the program has under way.
     """
 
     name: str
@@ -81,22 +157,40 @@ class Backend(Protocol):
     def stream_of(self, stream: object) -> Stream:
         """The stream behind an object of the program; None means the current one.
 
-        Raises TypeError for what is no stream.
+        Taken are :class:`Stream`, a raw handle, the streams of CuPy, PyTorch and
+        Numba, and anything with ``__cuda_stream__()``.  Raises TypeError for what
+        is no stream.
         """
 
-    def is_capturing(self, stream: Stream) -> bool:
-        """Whether any capture status but *none* holds: then nothing may be recorded."""
+    def capture_status(self, stream: Stream) -> CaptureStatus: ...
+
+    def stream_flags(self, stream: Stream) -> StreamKind: ...
+
+    def stream_create(self, device: int) -> Stream:
+        """A non-blocking stream that belongs to the caller."""
+
+    def stream_destroy(self, stream: Stream) -> None:
+        """Of a stream made by :meth:`stream_create`; nothing if its context is gone."""
 
     def event_create(self, device: int) -> Event: ...
 
     def event_record(self, event: Event, stream: Stream) -> None: ...
 
     def event_query(self, event: Event) -> bool:
-        """Whether all work before the record has finished."""
+        """Whether all work before the record has finished.
 
-    def event_elapsed_ns(self, start: Event, stop: Event, device: int) -> int: ...
+        Raises where the device is lost or the context gone, and the error of work
+        that failed.
+        """
 
-    def event_destroy(self, event: Event) -> None: ...
+    def event_elapsed_ns(self, start: Event, stop: Event, device: int) -> int:
+        """What the pair measures, *elapsed on stream*.
+
+        The time between the two records on their stream, not the time of a kernel.
+        """
+
+    def event_destroy(self, event: Event) -> None:
+        """Nothing if the event's context is gone: the event went with it."""
 
     def memory_info(self, device: int) -> MemoryInfo: ...
 

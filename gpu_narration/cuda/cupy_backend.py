@@ -9,11 +9,22 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from gpu_narration.cuda.backend import CudaError, Device, MemoryInfo, Stream
+from gpu_narration.cuda.backend import (
+    LEGACY_HANDLE,
+    PER_THREAD_HANDLE,
+    CaptureStatus,
+    CudaError,
+    Device,
+    MemoryInfo,
+    Stream,
+    StreamKind,
+)
 
 T = TypeVar("T")
 
-_SUCCESS, _NOT_READY = 0, 600
+_SUCCESS, _NOT_READY, _CAPTURE_IMPLICIT = 0, 600, 906
+#: cudaStreamNonBlocking
+_NON_BLOCKING = 1
 
 
 class CupyBackend:
@@ -43,12 +54,31 @@ class CupyBackend:
         owner = getattr(stream, "device_id", None)
         return Stream(handle, owner if isinstance(owner, int) and owner >= 0 else device)
 
-    def is_capturing(self, stream: Stream) -> bool:
-        # Any failure here is a reason not to record: an invalidated capture is one.
+    def capture_status(self, stream: Stream) -> CaptureStatus:
         try:
-            return bool(self._call(self._runtime.streamIsCapturing, stream.handle))
-        except CudaError:
-            return True
+            capturing = self._call(self._runtime.streamIsCapturing, stream.handle)
+        except CudaError as error:
+            if error.code == _CAPTURE_IMPLICIT:
+                return CaptureStatus.ACTIVE
+            raise
+        except RuntimeError:  # what CuPy makes of an invalidated capture
+            return CaptureStatus.INVALIDATED
+        return CaptureStatus.ACTIVE if capturing else CaptureStatus.NONE
+
+    def stream_flags(self, stream: Stream) -> StreamKind:
+        if stream.handle == LEGACY_HANDLE:
+            return StreamKind.LEGACY
+        if stream.handle == PER_THREAD_HANDLE:
+            return StreamKind.PER_THREAD
+        flags = int(self._call(self._runtime.streamGetFlags, stream.handle))
+        return StreamKind.NON_BLOCKING if flags & _NON_BLOCKING else StreamKind.BLOCKING
+
+    def stream_create(self, device: int) -> Stream:
+        handle = self._on(device, self._runtime.streamCreateWithFlags, _NON_BLOCKING)
+        return Stream(int(handle), device)
+
+    def stream_destroy(self, stream: Stream) -> None:
+        self._call(self._runtime.streamDestroy, stream.handle)
 
     def event_create(self, device: int) -> int:
         return int(self._on(device, self._runtime.eventCreateWithFlags, 0))

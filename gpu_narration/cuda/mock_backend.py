@@ -18,7 +18,15 @@ import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
-from gpu_narration.cuda.backend import CudaError, Device, MemoryInfo, Stream
+from gpu_narration.cuda.backend import (
+    LEGACY_HANDLE,
+    CaptureStatus,
+    CudaError,
+    Device,
+    MemoryInfo,
+    Stream,
+    StreamKind,
+)
 
 GIB = 1 << 30
 
@@ -283,8 +291,18 @@ class MockBackend:
             return stream
         raise TypeError(f"not a stream of the simulated GPU: {type(stream).__name__}")
 
-    def is_capturing(self, stream: Stream) -> bool:
-        return self.gpu.is_capturing(stream)
+    def capture_status(self, stream: Stream) -> CaptureStatus:
+        return CaptureStatus.ACTIVE if self.gpu.is_capturing(stream) else CaptureStatus.NONE
+
+    def stream_flags(self, stream: Stream) -> StreamKind:
+        self.gpu.is_capturing(stream)  # raises for a stream that is none
+        return StreamKind.LEGACY if stream.handle == LEGACY_HANDLE else StreamKind.NON_BLOCKING
+
+    def stream_create(self, device: int) -> Stream:
+        return self.gpu.stream(device)
+
+    def stream_destroy(self, stream: Stream) -> None:
+        self.gpu.destroy_stream(stream)
 
     def event_create(self, device: int) -> int:
         return self.gpu.event_create(device)

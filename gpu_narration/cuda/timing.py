@@ -13,7 +13,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 from gpu_narration._errors import internal_error
-from gpu_narration.cuda.backend import Backend, CudaError, Event, Stream
+from gpu_narration.cuda.backend import Backend, CaptureStatus, CudaError, Event, Stream
 
 #: Events per device that are kept; beyond this an interval is refused, not waited for.
 POOL_LIMIT = 4096
@@ -84,7 +84,7 @@ class Timer:
         target: Stream | None = None
         try:
             target = self._backend.stream_of(stream)
-            if self._backend.is_capturing(target):
+            if self._backend.capture_status(target) is not CaptureStatus.NONE:
                 self._refuse(event_id, target, "stream capture")
                 return None
             start = self._record(target)
@@ -100,7 +100,7 @@ class Timer:
         """Records the second event; the answer comes from a later :meth:`poll`."""
         reason = "event pool exhausted"
         try:
-            if self._backend.is_capturing(interval.stream):
+            if self._backend.capture_status(interval.stream) is not CaptureStatus.NONE:
                 reason = "stream capture began inside the span"
             else:
                 interval.stop = self._record(interval.stream)

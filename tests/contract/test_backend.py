@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from gpu_narration.cuda import CudaError, MockBackend, MockGpu, Stream
-from gpu_narration.cuda.backend import Backend, NoBackend, choose
+from gpu_narration.cuda.backend import Backend, CaptureStatus, NoBackend, choose
 
 #: Long enough to be seen unfinished, short enough to be waited for.
 WORK_NS = 200_000_000
@@ -207,12 +207,13 @@ def test_a_stream_says_that_it_is_capturing_only_while_it_is(bench: Bench) -> No
     stream = bench.new_stream(0)
     target = bench.backend.stream_of(stream)
 
-    before = bench.backend.is_capturing(target)
+    before = bench.backend.capture_status(target)
     with bench.capture(stream):
-        during = bench.backend.is_capturing(target)
-    after = bench.backend.is_capturing(target)
+        during = bench.backend.capture_status(target)
+    after = bench.backend.capture_status(target)
 
-    assert (before, during, after) == (False, True, False)
+    none, active = CaptureStatus.NONE, CaptureStatus.ACTIVE
+    assert (before, during, after) == (none, active, none)
 
 
 def test_an_event_recorded_in_capture_measures_nothing(bench: Bench) -> None:
