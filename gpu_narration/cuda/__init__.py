@@ -2,7 +2,8 @@
 
 from gpu_narration.cuda.backend import CudaError, Device, MemoryInfo, Stream
 from gpu_narration.cuda.launch import TracedKernel, kernel
-from gpu_narration.cuda.mock_backend import MockBackend, MockGpu, MockKernel
+from gpu_narration.cuda.mock_backend import MockBackend, MockKernel
+from gpu_narration.cuda.mock_gpu import MockGpu
 from gpu_narration.cuda.session import current
 
 __all__ = [

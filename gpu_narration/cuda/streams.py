@@ -1,0 +1,60 @@
+"""The raw handle behind a stream, whichever library made it; none is imported for it."""
+
+from __future__ import annotations
+
+import ctypes
+from typing import Any, SupportsInt
+
+from gpu_narration.cuda.backend import LEGACY_ALIAS, LEGACY_HANDLE, Stream
+
+#: A handle is a pointer.
+_HANDLE_BITS = 64
+
+
+def handle_of(stream: object) -> tuple[int, int | None]:
+    """The handle and, where the object tells it, the device.
+
+    Taken are :class:`Stream`, an int, the streams of PyTorch (``cuda_stream``),
+    CuPy (``ptr``), cuda.core and all that speak its protocol
+    (``__cuda_stream__()`` gives a version and the handle), Numba
+    (``handle.value``), cuda.bindings (``CUstream``) and ctypes pointers.  Raises
+    TypeError for anything else.
+    """
+    if isinstance(stream, Stream):
+        return stream.handle, stream.device
+    if type(stream) is int:
+        return _checked(stream, stream), None
+    if hasattr(stream, "cuda_stream"):
+        owner = getattr(getattr(stream, "device", None), "index", None)
+        return _checked(stream.cuda_stream, stream), owner if type(owner) is int else None
+    if hasattr(stream, "ptr"):
+        owner = getattr(stream, "device_id", None)
+        return _checked(stream.ptr, stream), owner if type(owner) is int and owner >= 0 else None
+    if callable(getattr(stream, "__cuda_stream__", None)):
+        return _checked(_by_protocol(stream), stream), None
+    return _checked(_unwrapped(getattr(stream, "handle", stream)), stream), None
+
+
+def _by_protocol(stream: Any) -> object:
+    answer = stream.__cuda_stream__()
+    try:
+        version, handle = answer
+    except (TypeError, ValueError):
+        return None
+    # The protocol's version 0 is the only one there is; a later one may mean something else.
+    return int(handle) if version == 0 else None
+
+
+def _unwrapped(handle: object) -> object:
+    """An int out of a ctypes pointer or a handle of cuda.bindings."""
+    if isinstance(handle, ctypes.c_void_p):
+        return handle.value or LEGACY_HANDLE
+    if type(handle).__module__.startswith("cuda.") and isinstance(handle, SupportsInt):
+        return int(handle)
+    return handle if type(handle) is int else None
+
+
+def _checked(handle: object, stream: object) -> int:
+    if type(handle) is not int or not 0 <= handle < 1 << _HANDLE_BITS:
+        raise TypeError(f"not a CUDA stream: {type(stream).__name__}")
+    return LEGACY_HANDLE if handle == LEGACY_ALIAS else handle
