@@ -9,13 +9,14 @@ from __future__ import annotations
 
 import enum
 import importlib.util
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
 from gpu_narration._errors import BackendUnavailableError, UnknownBackendError
 
-BACKENDS = ("auto", "cupy", "mock", "none")
+BACKENDS = ("auto", "cupy", "driver", "mock", "none")
 VARIABLE = "GPU_NARRATION_BACKEND"
 
 #: The handles that mean a default stream instead of naming a stream; numbers as in
@@ -212,12 +213,21 @@ def check_name(name: str) -> None:
         )
 
 
+_REMEDIES = {
+    "cupy": "install CuPy with pip install 'gpu-narration[cuda12]' (or cuda13) on a "
+    "machine with an NVIDIA driver, or ask for mock to simulate",
+    "driver": "install or update the NVIDIA driver (nvidia-smi shows it), or ask for mock "
+    "to simulate",
+}
+
+
 def choose(name: str) -> Backend | NoBackend:
     """Makes the backend of that name.
 
-    ``auto`` takes CuPy where it finds a GPU and otherwise none, with the reason;
-    never the simulator.  Raises :class:`BackendUnavailableError` where a backend
-    asked for by name cannot work.
+    ``auto`` takes CuPy if the program has loaded it and it finds a GPU, else the
+    driver, else none with the reason of each; never the simulator.  It does not
+    load CuPy: where the driver cannot be used CuPy cannot either.  Raises
+    :class:`BackendUnavailableError` where a backend asked for by name cannot work.
     """
     check_name(name)
     if name == "none":
@@ -226,18 +236,28 @@ def choose(name: str) -> Backend | NoBackend:
         from gpu_narration.cuda.mock_backend import MockBackend
 
         return MockBackend()
-    backend = _cupy()
-    if isinstance(backend, NoBackend) and name == "cupy":
+    if name == "auto":
+        return _auto()
+    backend = _cupy() if name == "cupy" else _driver()
+    if isinstance(backend, NoBackend):
         raise BackendUnavailableError(
-            f"the cupy backend cannot work here: {backend.reason}",
-            next_step="install CuPy with pip install 'gpu-narration[cuda12]' (or cuda13) on a "
-            "machine with an NVIDIA driver, or ask for mock to simulate",
+            f"the {name} backend cannot work here: {backend.reason}", next_step=_REMEDIES[name]
         )
     return backend
 
 
+def _auto() -> Backend | NoBackend:
+    loaded = "cupy" in sys.modules
+    backend = cupy = _cupy() if loaded else NoBackend("the program has not loaded CuPy")
+    if isinstance(cupy, NoBackend):
+        backend = _driver()
+        if isinstance(backend, NoBackend):
+            return NoBackend(f"{backend.reason}; {cupy.reason}")
+    return backend
+
+
 def _cupy() -> Backend | NoBackend:
-    if importlib.util.find_spec("cupy") is None:
+    if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is None:
         return NoBackend("CuPy is not installed")
     from gpu_narration.cuda.cupy_backend import CupyBackend
 
@@ -245,3 +265,13 @@ def _cupy() -> Backend | NoBackend:
         return CupyBackend()
     except (CudaError, ImportError, OSError) as error:
         return NoBackend(f"CuPy finds no usable GPU: {error}")
+
+
+def _driver() -> Backend | NoBackend:
+    from gpu_narration.cuda.driver_backend import DriverBackend
+    from gpu_narration.cuda.libcuda import DriverUnavailableError
+
+    try:
+        return DriverBackend()
+    except (CudaError, DriverUnavailableError) as error:
+        return NoBackend(str(error))

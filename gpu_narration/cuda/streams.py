@@ -1,12 +1,14 @@
-"""The raw handle behind a stream, whichever library made it; none is imported for it."""
+"""Streams of other libraries: their handles, and which is current; none is imported for it."""
 
 from __future__ import annotations
 
 import ctypes
+import sys
 from typing import Any, SupportsInt
 
-from gpu_narration.cuda.backend import LEGACY_ALIAS, LEGACY_HANDLE, Stream
+from gpu_narration.cuda.backend import LEGACY_ALIAS, LEGACY_HANDLE, CudaError, Stream
 
+INVALID_HANDLE = 400
 #: A handle is a pointer.
 _HANDLE_BITS = 64
 
@@ -42,7 +44,7 @@ def _by_protocol(stream: Any) -> object:
     except (TypeError, ValueError):
         return None
     # The protocol's version 0 is the only one there is; a later one may mean something else.
-    return int(handle) if version == 0 else None
+    return _unwrapped(handle) if version == 0 else None
 
 
 def _unwrapped(handle: object) -> object:
@@ -58,3 +60,32 @@ def _checked(handle: object, stream: object) -> int:
     if type(handle) is not int or not 0 <= handle < 1 << _HANDLE_BITS:
         raise TypeError(f"not a CUDA stream: {type(stream).__name__}")
     return LEGACY_HANDLE if handle == LEGACY_ALIAS else handle
+
+
+def current_of_frameworks() -> object:
+    """The stream that PyTorch or CuPy would use now; None if neither is at work.
+
+    Only for a process in which CUDA is initialised: asking CuPy initialises it.
+    Raises :class:`CudaError` where both are at work on streams of their own, so
+    that nobody can tell which is meant.
+    """
+    torch: Any = sys.modules.get("torch")
+    cupy: Any = sys.modules.get("cupy")
+    current: list[object] = []
+    try:
+        if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
+            current.append(torch.cuda.current_stream())
+        if cupy is not None and hasattr(cupy, "cuda"):
+            current.append(cupy.cuda.get_current_stream())
+    except RuntimeError as error:  # both give CUDA's errors as one
+        raise CudaError(int(getattr(error, "status", 999)), type(error).__name__, str(error)) from (
+            error
+        )
+    own = {handle_of(stream)[0]: stream for stream in current}
+    own.pop(LEGACY_HANDLE, None)
+    if len(own) > 1:
+        raise CudaError(
+            INVALID_HANDLE, "CUDA_ERROR_INVALID_HANDLE",
+            "PyTorch and CuPy have different current streams: give stream=...",
+        )  # fmt: skip
+    return next(iter(own.values()), current[0] if current else None)

@@ -43,12 +43,34 @@ def fake_nvml() -> Path:
     return build(NATIVE / "fake_nvml" / "fake_nvml.c", "libnvidia-ml.so.1").parent
 
 
+def fake_cuda(*flags: str) -> Path:
+    """A ``libcuda.so.1`` to load, or whose directory to put on ``LD_LIBRARY_PATH``.
+
+    ``flags`` choose one that lacks functions; see fake_cuda.h.
+    """
+    directory = NATIVE / "fake_cuda"
+    first, *others = sorted(directory.glob("*.c"))
+    return build(
+        first,
+        "libcuda.so.1",
+        # No soname: this process may look for the real one by that name afterwards.
+        flags=tuple(f"-D{flag}" for flag in flags),
+        others=(*others, directory / "fake_cuda.h"),
+    )
+
+
 def build(
-    source: Path, name: str, *, flags: tuple[str, ...] = (), versions: tuple[str, ...] = ()
+    source: Path,
+    name: str,
+    *,
+    flags: tuple[str, ...] = (),
+    versions: tuple[str, ...] = (),
+    others: tuple[Path, ...] = (),
 ) -> Path:
     """The shared library ``name`` made of ``source``; skips the test where there is no compiler.
 
-    ``versions`` are what the result depends on beside the source and the flags.
+    ``others`` are further sources and headers of it, ``versions`` what the result
+    depends on beside all that.
     Raises AssertionError with the compiler's messages if it does not build.
     """
     compiler = os.environ.get("CC") or shutil.which("gcc") or shutil.which("cc")
@@ -56,6 +78,8 @@ def build(
         pytest.skip("no C compiler here")
     command = [compiler, *FLAGS, *flags]
     key = hashlib.sha256(source.read_bytes())
+    for other in others:
+        key.update(b"\0" + other.read_bytes())
     for part in (*command, _compiler_version(compiler), *versions):
         key.update(b"\0" + part.encode())
     directory = _cache() / key.hexdigest()[:32]
@@ -64,7 +88,8 @@ def build(
         directory.mkdir(exist_ok=True)
         with tempfile.TemporaryDirectory(dir=directory) as scratch:
             made = Path(scratch) / name
-            _run([*command, str(source), "-o", str(made)])
+            compiled = [source, *(other for other in others if other.suffix == ".c")]
+            _run([*command, *map(str, compiled), "-o", str(made)])
             made.replace(library)  # atomic: who builds at the same time makes the same file
     return library
 

@@ -1,0 +1,36 @@
+"""The benches that every test of the contract runs on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from tests.support.backends import (
+    Bench,
+    CupyBench,
+    FakeDriverBench,
+    MockBench,
+    RealDriverBench,
+)
+
+BENCHES: dict[str, Callable[[], Bench]] = {
+    "mock": MockBench,
+    "fake-driver": FakeDriverBench,
+    "fake-old-driver": lambda: FakeDriverBench("FAKE_CUDA_OLD"),
+    "driver": RealDriverBench,
+    "cupy": CupyBench,
+}
+
+
+@pytest.fixture(
+    params=[
+        "mock",
+        "fake-driver",
+        "fake-old-driver",
+        pytest.param("driver", marks=pytest.mark.gpu),
+        pytest.param("cupy", marks=pytest.mark.gpu),
+    ]
+)
+def bench(request: pytest.FixtureRequest) -> Bench:
+    return BENCHES[request.param]()
