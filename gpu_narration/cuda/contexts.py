@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from ctypes import byref, c_int, c_uint, c_ulonglong, c_void_p
 from dataclasses import dataclass
 
-from gpu_narration.cuda.backend import NoContextError
+from gpu_narration.cuda.backend import CudaError, NoContextError
 from gpu_narration.cuda.libcuda import (
     CONTEXT_IS_DESTROYED,
     INVALID_CONTEXT,
@@ -115,12 +115,7 @@ class Contexts:
 
         That is the primary context of device 0, and used only if it is active.
         """
-        handle = c_void_p()
-        status = self._cuda.cuCtxGetCurrent(byref(handle))
-        if status == NOT_INITIALIZED:
-            raise self._none()
-        self._cuda.check(status)
-        return self._primary(0) if handle.value is None else self.of_handle(handle.value)
+        return self._current() or self._primary(0)
 
     def of_device(self, device: int) -> Context:
         """The program's context on a device: that which it was seen to use, else the primary."""
@@ -128,16 +123,11 @@ class Contexts:
         known = self._by_device.get(device)
         if known is not None and self._life(known) == SUCCESS:
             return known
+        current = self._current()
+        if current is not None and current.device == device:
+            return current
         if not 0 <= device < self.device_count():
-            if not self.initialised():
-                raise self._none()
             raise self._cuda.error(INVALID_DEVICE)
-        handle = c_void_p()
-        self._cuda.check(self._cuda.cuCtxGetCurrent(byref(handle)))
-        if handle.value is not None:
-            context = self.of_handle(handle.value)
-            if context.device == device:
-                return context
         return self._primary(device)
 
     @contextmanager
@@ -150,6 +140,22 @@ class Contexts:
             # It may have been destroyed meanwhile, and be gone from the stack with that.
             popped = c_void_p()
             self._cuda.cuCtxPopCurrent_v2(byref(popped))
+
+    def _current(self) -> Context | None:
+        """What is current to this thread, unless it was destroyed meanwhile."""
+        handle = c_void_p()
+        status = self._cuda.cuCtxGetCurrent(byref(handle))
+        if status == NOT_INITIALIZED:
+            raise self._none()
+        self._cuda.check(status)
+        if handle.value is None:
+            return None
+        try:
+            return self.of_handle(handle.value)
+        except CudaError as error:
+            if error.code in (INVALID_CONTEXT, CONTEXT_IS_DESTROYED):
+                return None
+            raise
 
     def _life(self, context: Context) -> int:
         """The status of asking whether this life of the context goes on."""
