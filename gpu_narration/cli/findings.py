@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import importlib.metadata
 import importlib.util
 import os
@@ -14,9 +13,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from gpu_narration import _core
+from gpu_narration._errors import BackendUnavailableError
 from gpu_narration._version import __version__
 from gpu_narration.cuda import ranges
-from gpu_narration.cuda.backend import CudaError, NoBackend, choose
+from gpu_narration.cuda.backend import NoBackend, auto, choose
+from gpu_narration.cuda.driver_backend import DriverBackend
+from gpu_narration.cuda.libcuda import VISIBLE_VARIABLE, DriverUnavailableError, version_text
 from gpu_narration.cuda.nvml import Nvml, NvmlUnavailable
 
 #: Bindings of libllama that are known to work with ffi.trace_library.
@@ -93,24 +95,22 @@ def _recording() -> Iterator[Finding]:
 
 
 def _driver() -> Iterator[Finding]:
+    """The driver's version and devices; initialises CUDA, which a recording never does."""
     try:
-        driver = ctypes.CDLL("libcuda.so.1")
-    except OSError:
-        yield Finding(
-            "CUDA driver", False, "libcuda.so.1 is not on this machine",
-            "install the NVIDIA driver, or use backend='mock' to simulate a GPU",
-        )  # fmt: skip
+        backend = DriverBackend(initialise=True)
+    except DriverUnavailableError as reason:
+        todo = f"{reason.next_step}; or simulate a GPU with backend='mock'"
+        yield Finding("CUDA driver", False, str(reason), todo)
         return
-    version = ctypes.c_int(0)
-    status = driver.cuDriverGetVersion(ctypes.byref(version))
+    visible = os.environ.get(VISIBLE_VARIABLE)
     yield Finding(
-        "CUDA driver",
-        status == 0,
-        f"supports CUDA {version.value // 1000}.{version.value % 1000 // 10}"
-        if status == 0
-        else f"cuDriverGetVersion returned {status}",
-        "" if status == 0 else "check the driver with nvidia-smi",
-    )
+        "CUDA driver", True, f"supports CUDA {version_text(backend.version)}"
+        + (f"; {VISIBLE_VARIABLE}={visible}" if visible is not None else ""),
+    )  # fmt: skip
+    for device in backend.devices():
+        yield Finding(
+            f"cuda:{device.index}", True, f"{device.uuid} {device.name} at {device.pci_bus_id}"
+        )
 
 
 def _nvml() -> Iterator[Finding]:
@@ -145,27 +145,28 @@ def _cupy() -> Iterator[Finding]:
             "CuPy", False, "not installed", "pip install 'gpu-narration[cuda13]' (or cuda12)"
         )
         return
-    backend = choose("auto")
-    if isinstance(backend, NoBackend):
-        yield Finding("CuPy", False, f"{version}: {backend.reason}", "check the driver's version")
+    try:
+        choose("cupy")
+    except BackendUnavailableError as error:
+        yield Finding("CuPy", False, f"{version}: {error.problem}", "check the driver's version")
         return
-    names = ", ".join(f"{device.uuid} {device.name}" for device in backend.devices())
-    yield Finding("CuPy", True, f"{version}: {names}")
+    yield Finding("CuPy", True, version)
 
 
 def _backend() -> Iterator[Finding]:
-    try:
-        backend = choose("auto")
-    except CudaError as error:
-        yield Finding("backend auto", False, str(error))
-        return
-    if isinstance(backend, NoBackend):
+    """What auto picks in a program that has loaded CuPy, and in one that has not."""
+    picked = auto(cupy_loaded=False, initialise=True)
+    if isinstance(picked, NoBackend):
         yield Finding(
-            "backend auto", False, f"none: {backend.reason}",
+            "backend auto", False, f"none: {picked.reason}",
             "GPU time is None with that reason; backend='mock' simulates, and says so",
         )  # fmt: skip
-    else:
-        yield Finding("backend auto", True, backend.name)
+        return
+    why = "the driver works, with the streams of any framework"
+    with_cupy = auto(cupy_loaded=True, initialise=True)
+    if not isinstance(with_cupy, NoBackend) and with_cupy.name != picked.name:
+        why += f"; {with_cupy.name} in a program that has loaded CuPy"
+    yield Finding("backend auto", True, f"{picked.name}: {why}")
 
 
 def _nvtx() -> Iterator[Finding]:

@@ -198,9 +198,10 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class NoBackend:
-    """Why there is no GPU here."""
+    """Why there is no GPU here, and what to do about it."""
 
     reason: str
+    next_step: str = ""
 
 
 def check_name(name: str) -> None:
@@ -213,12 +214,10 @@ def check_name(name: str) -> None:
         )
 
 
-_REMEDIES = {
-    "cupy": "install CuPy with pip install 'gpu-narration[cuda12]' (or cuda13) on a "
-    "machine with an NVIDIA driver, or ask for mock to simulate",
-    "driver": "install or update the NVIDIA driver (nvidia-smi shows it), or ask for mock "
-    "to simulate",
-}
+_INSTALL_CUPY = (
+    "install CuPy with pip install 'gpu-narration[cuda12]' (or cuda13) on a machine with "
+    "an NVIDIA driver"
+)
 
 
 def choose(name: str) -> Backend | NoBackend:
@@ -237,41 +236,47 @@ def choose(name: str) -> Backend | NoBackend:
 
         return MockBackend()
     if name == "auto":
-        return _auto()
+        return auto(cupy_loaded="cupy" in sys.modules)
     backend = _cupy() if name == "cupy" else _driver()
     if isinstance(backend, NoBackend):
         raise BackendUnavailableError(
-            f"the {name} backend cannot work here: {backend.reason}", next_step=_REMEDIES[name]
+            f"the {name} backend cannot work here: {backend.reason}",
+            next_step=f"{backend.next_step}, or ask for mock to simulate",
         )
     return backend
 
 
-def _auto() -> Backend | NoBackend:
-    loaded = "cupy" in sys.modules
-    backend = cupy = _cupy() if loaded else NoBackend("the program has not loaded CuPy")
-    if isinstance(cupy, NoBackend):
-        backend = _driver()
-        if isinstance(backend, NoBackend):
-            return NoBackend(f"{backend.reason}; {cupy.reason}")
-    return backend
+def auto(*, cupy_loaded: bool, initialise: bool = False) -> Backend | NoBackend:
+    """What ``auto`` takes in a program that has loaded CuPy, or has not.
+
+    initialise: initialise CUDA to find out; else a driver is taken on trust until the
+    program initialises it, for that breaks what the program forks afterwards.
+    """
+    cupy = _cupy() if cupy_loaded else NoBackend("the program has not loaded CuPy")
+    if not isinstance(cupy, NoBackend):
+        return cupy
+    driver = _driver(initialise=initialise)
+    if isinstance(driver, NoBackend):
+        return NoBackend(f"{driver.reason}; {cupy.reason}", driver.next_step)
+    return driver
 
 
 def _cupy() -> Backend | NoBackend:
     if "cupy" not in sys.modules and importlib.util.find_spec("cupy") is None:
-        return NoBackend("CuPy is not installed")
+        return NoBackend("CuPy is not installed", _INSTALL_CUPY)
     from gpu_narration.cuda.cupy_backend import CupyBackend
 
     try:
         return CupyBackend()
     except (CudaError, ImportError, OSError) as error:
-        return NoBackend(f"CuPy finds no usable GPU: {error}")
+        return NoBackend(f"CuPy finds no usable GPU: {error}", _INSTALL_CUPY)
 
 
-def _driver() -> Backend | NoBackend:
+def _driver(*, initialise: bool = False) -> Backend | NoBackend:
     from gpu_narration.cuda.driver_backend import DriverBackend
     from gpu_narration.cuda.libcuda import DriverUnavailableError
 
     try:
-        return DriverBackend()
+        return DriverBackend(initialise=initialise)
     except (CudaError, DriverUnavailableError) as error:
-        return NoBackend(str(error))
+        return NoBackend(str(error), getattr(error, "next_step", "check it with nvidia-smi"))

@@ -73,7 +73,16 @@ _CONTEXT_ID = "cuCtxGetId"
 
 
 class DriverUnavailableError(Exception):
-    """Why the driver cannot be used here."""
+    """Why the driver cannot be used here, and what to do about it."""
+
+    def __init__(
+        self,
+        reason: str,
+        next_step: str = "install or update the NVIDIA driver (in a container: the runtime "
+        "option for GPUs) and check it with nvidia-smi",
+    ) -> None:
+        super().__init__(reason)
+        self.next_step = next_step
 
 
 class LibCuda:
@@ -165,5 +174,6 @@ def check_visible() -> None:
     setting = os.environ.get(VISIBLE_VARIABLE)
     if setting is not None and setting.strip() in ("", "-1"):
         raise DriverUnavailableError(
-            f"{VISIBLE_VARIABLE} is {setting!r}: the program is to see no GPU"
+            f"{VISIBLE_VARIABLE} is {setting!r}: the program is to see no GPU",
+            f"unset {VISIBLE_VARIABLE} or name a GPU in it",
         )

@@ -77,12 +77,14 @@ def event_cost_ns(count: int = 100_000) -> float:
 def _backend(asked: str) -> tuple[str, str]:
     if asked != "auto":
         return asked, ""
-    from gpu_narration.cuda.backend import NoBackend, choose
+    from gpu_narration._errors import BackendUnavailableError
+    from gpu_narration.cuda.backend import choose
 
-    found = choose("auto")
-    if isinstance(found, NoBackend):
-        return "mock", found.reason
-    return found.name, ""
+    try:
+        choose("cupy")  # what launches the kernels on a GPU
+    except BackendUnavailableError as error:
+        return "mock", error.problem
+    return "cupy", ""
 
 
 @trace_fn(actor="demo")
