@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from ctypes import byref, c_int, c_uint, c_ulonglong, c_void_p
 from dataclasses import dataclass
 
-from gpu_narration.cuda.backend import CudaError, NoContextError
+from gpu_narration.cuda.backend import CudaError, NoContextError, Stream
 from gpu_narration.cuda.libcuda import (
     CONTEXT_IS_DESTROYED,
     INVALID_CONTEXT,
@@ -25,6 +25,9 @@ from gpu_narration.cuda.libcuda import (
     SUCCESS,
     LibCuda,
 )
+
+#: Streams whose context is remembered; programs have few, and handles come again.
+_STREAMS_MAX = 4096
 
 #: How often this process was forked from one that had loaded this module.
 _forks = 0
@@ -61,6 +64,8 @@ class Contexts:
         self._lock = threading.Lock()
         self._by_handle: dict[int, Context] = {}
         self._by_device: dict[int, Context] = {}
+        #: By stream's handle, the context it had when it was last given or made.
+        self._of_stream: dict[int, Context] = {}
 
     def initialised(self) -> bool:
         """Whether CUDA was initialised in this process."""
@@ -109,6 +114,28 @@ class Contexts:
         if known is not None and self._life(known) == SUCCESS:
             return known
         return self._meet(handle)
+
+    def of_stream(self, handle: int) -> Context:
+        """The context of a stream that has a handle of its own and is not destroyed."""
+        found = c_void_p()
+        self._cuda.check(self._cuda.cuStreamGetCtx(handle, byref(found)))
+        context = self.of_handle(found.value)
+        self.remember(handle, context)
+        return context
+
+    def remember(self, handle: int, context: Context) -> None:
+        """A stream was given or made in a context."""
+        if len(self._of_stream) >= _STREAMS_MAX:
+            self._of_stream.clear()
+        self._of_stream[handle] = context
+
+    def forget(self, handle: int) -> None:
+        """A stream of ours was destroyed."""
+        self._of_stream.pop(handle, None)
+
+    def check_stream(self, stream: Stream) -> None:
+        """Raises unless a stream with a handle of its own is of a context that lives."""
+        self.check(self._of_stream.get(stream.handle) or self.of_device(stream.device))
 
     def current(self) -> Context:
         """What is current to this thread, or would be at its first call of the runtime.

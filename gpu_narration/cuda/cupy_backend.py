@@ -1,11 +1,15 @@
-"""The backend that stands on CuPy's runtime API.
+"""The backend that stands on CuPy's runtime API: the cheaper one where CuPy is loaded.
 
 Only raw handles go through here (``cupy.cuda.runtime``), no CuPy objects, so a
-recorded event costs one C call and keeps nothing of the program alive.
+recorded event costs one C call and keeps nothing of the program alive.  What the
+runtime API lacks comes from the driver: whether a context lives, and calls that
+leave captures alone.  As CuPy itself does, it makes a device's context where
+there is none.
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
@@ -16,47 +20,68 @@ from gpu_narration.cuda.backend import (
     CudaError,
     Device,
     MemoryInfo,
+    NoContextError,
     Stream,
     StreamKind,
 )
+from gpu_narration.cuda.contexts import Context, Contexts
+from gpu_narration.cuda.libcuda import DriverUnavailableError, LibCuda
+from gpu_narration.cuda.streams import handle_of
 
 T = TypeVar("T")
 
-_SUCCESS, _NOT_READY, _CAPTURE_IMPLICIT = 0, 600, 906
+_SUCCESS, _NO_DEVICE, _INVALID_HANDLE = 0, 100, 400
+_NOT_READY, _CAPTURE_IMPLICIT = 600, 906
+_DEFAULTS = (LEGACY_HANDLE, PER_THREAD_HANDLE)
 #: cudaStreamNonBlocking
 _NON_BLOCKING = 1
 
 
 class CupyBackend:
-    """Raises :class:`CudaError` when made on a machine without a usable GPU."""
+    """Raises :class:`CudaError` when made on a machine without a usable GPU.
+
+    library: the driver's library, if not the one that the system finds.
+    """
 
     name = "cupy"
     simulated = False
 
-    def __init__(self) -> None:
+    def __init__(self, *, library: str | os.PathLike[str] | None = None) -> None:
         import cupy
 
         self._cupy: Any = cupy
         self._runtime: Any = cupy.cuda.runtime
         if self._call(self._runtime.getDeviceCount) == 0:
-            raise CudaError(100, "cudaErrorNoDevice", "no CUDA device is visible")
+            raise CudaError(_NO_DEVICE, "cudaErrorNoDevice", "no CUDA device is visible")
+        try:
+            self._cuda = LibCuda(library)
+        except DriverUnavailableError as reason:
+            raise CudaError(_NO_DEVICE, "cudaErrorNoDevice", str(reason)) from reason
+        self._contexts = Contexts(self._cuda)
+        #: Our events and streams, and the context each was made in.
+        self._events: dict[int, Context] = {}
+        self._streams: dict[int, Context] = {}
 
     def devices(self) -> Sequence[Device]:
         return [self._device(index) for index in range(self._call(self._runtime.getDeviceCount))]
 
     def stream_of(self, stream: object) -> Stream:
-        device = int(self._call(self._runtime.getDevice))
+        if isinstance(stream, Stream):
+            return stream
+        self._contexts.check_process()
         if stream is None:
-            return Stream(int(self._cupy.cuda.get_current_stream().ptr), device)
-        handle = getattr(stream, "ptr", stream)  # a CuPy stream, or a raw handle
-        if isinstance(handle, bool) or not isinstance(handle, int):
-            raise TypeError(f"not a CUDA stream: {type(stream).__name__}")
-        owner = getattr(stream, "device_id", None)
-        return Stream(handle, owner if isinstance(owner, int) and owner >= 0 else device)
+            # Of any thread: what CuPy launches on if it is not told.
+            stream = self._call(self._cupy.cuda.get_current_stream)
+        handle, device = handle_of(stream)
+        if handle not in _DEFAULTS:
+            return Stream(handle, self._contexts.of_stream(handle).device)
+        if device is None:
+            device = int(self._call(self._runtime.getDevice))
+        return Stream(handle, device)
 
     def capture_status(self, stream: Stream) -> CaptureStatus:
         try:
-            capturing = self._call(self._runtime.streamIsCapturing, stream.handle)
+            capturing = self._on_stream(stream, self._runtime.streamIsCapturing, stream.handle)
         except CudaError as error:
             if error.code == _CAPTURE_IMPLICIT:
                 return CaptureStatus.ACTIVE
@@ -70,37 +95,52 @@ class CupyBackend:
             return StreamKind.LEGACY
         if stream.handle == PER_THREAD_HANDLE:
             return StreamKind.PER_THREAD
-        flags = int(self._call(self._runtime.streamGetFlags, stream.handle))
+        flags = int(self._on_stream(stream, self._runtime.streamGetFlags, stream.handle))
         return StreamKind.NON_BLOCKING if flags & _NON_BLOCKING else StreamKind.BLOCKING
 
     def stream_create(self, device: int) -> Stream:
-        handle = self._on(device, self._runtime.streamCreateWithFlags, _NON_BLOCKING)
-        return Stream(int(handle), device)
+        with self._cuda.relaxed():
+            handle = int(self._on(device, self._runtime.streamCreateWithFlags, _NON_BLOCKING))
+        context = self._contexts.of_device(device)
+        self._streams[handle] = context
+        self._contexts.remember(handle, context)
+        return Stream(handle, device)
 
     def stream_destroy(self, stream: Stream) -> None:
-        self._call(self._runtime.streamDestroy, stream.handle)
+        self._contexts.forget(stream.handle)
+        self._destroy(self._streams, stream.handle, self._runtime.streamDestroy)
 
     def event_create(self, device: int) -> int:
-        return int(self._on(device, self._runtime.eventCreateWithFlags, 0))
+        with self._cuda.relaxed():
+            event = int(self._on(device, self._runtime.eventCreateWithFlags, 0))
+        self._events[event] = self._contexts.of_device(device)
+        return event
 
     def event_record(self, event: int, stream: Stream) -> None:
-        self._call(self._runtime.eventRecord, event, stream.handle)
+        self._alive(self._events, event)
+        self._on_stream(stream, self._runtime.eventRecord, event, stream.handle)
 
     def event_query(self, event: int) -> bool:
-        status = int(self._call(self._runtime.eventQuery, event))  # a status, not an exception
+        self._alive(self._events, event)
+        with self._cuda.relaxed():
+            status = int(self._call(self._runtime.eventQuery, event))  # a status, no exception
         if status not in (_SUCCESS, _NOT_READY):
-            raise CudaError(status, "cudaEventQuery")
+            raise self._cuda.error(status)
         return status == _SUCCESS
 
     def event_elapsed_ns(self, start: int, stop: int, device: int) -> int:
-        elapsed_ms = float(self._on(device, self._runtime.eventElapsedTime, start, stop))
+        if self._alive(self._events, start) != self._alive(self._events, stop):
+            raise self._cuda.error(_INVALID_HANDLE)
+        with self._cuda.relaxed():
+            elapsed_ms = float(self._on(device, self._runtime.eventElapsedTime, start, stop))
         return round(elapsed_ms * 1e6)
 
     def event_destroy(self, event: int) -> None:
-        self._call(self._runtime.eventDestroy, event)
+        self._destroy(self._events, event, self._runtime.eventDestroy)
 
     def memory_info(self, device: int) -> MemoryInfo:
-        free, total = self._on(device, self._runtime.memGetInfo)
+        with self._cuda.relaxed():
+            free, total = self._on(device, self._runtime.memGetInfo)
         return MemoryInfo(int(total), int(total - free), int(free), None, "exact")
 
     def _device(self, index: int) -> Device:
@@ -117,16 +157,61 @@ class CupyBackend:
             name.decode() if isinstance(name, bytes) else str(name),
         )
 
-    def _on(self, device: int, function: Callable[..., T], *args: object) -> T:
-        """Calls with a device current, and makes the one before current again."""
-        before = self._call(self._runtime.getDevice)
-        if before == device:
+    def _alive(self, made: dict[int, Context], handle: int) -> Context:
+        """The context of what we made, which lives; raises where it does not."""
+        context = made.get(handle)
+        if context is None:  # destroyed: to CUDA its handle may be anything by now
+            raise self._cuda.error(_INVALID_HANDLE)
+        self._contexts.check(context)
+        return context
+
+    def _destroy(
+        self, made: dict[int, Context], handle: int, destroy: Callable[[int], object]
+    ) -> None:
+        context = made.pop(handle, None)
+        if context is None:
+            raise self._cuda.error(_INVALID_HANDLE)
+        try:
+            self._contexts.check(context)
+            with self._cuda.relaxed():
+                self._on(context.device, destroy, handle)
+        except CudaError as error:
+            # With its context it is gone already.
+            if not error.fatal and not isinstance(error, NoContextError):
+                raise
+
+    def _on_stream(self, stream: Stream, function: Callable[..., T], *args: object) -> T:
+        """Calls about a stream whose context lives."""
+        if stream.handle not in _DEFAULTS:
+            self._contexts.check_stream(stream)
             return self._call(function, *args)
+        # The handle means the stream of the current device.
+        return self._on(stream.device, function, *args)
+
+    def _on(self, device: int, function: Callable[..., T], *args: object) -> T:
+        """Calls with a device's context current, and what was before afterwards.
+
+        Not by cudaSetDevice where there is a context: setting back the device of a
+        thread that has none, say the watcher, would make one on device 0.
+        """
+        try:
+            context = self._contexts.of_device(device)
+        except NoContextError:
+            return self._making(device, function, *args)
+        if self._contexts.is_current(context):
+            return self._call(function, *args)
+        with self._contexts.inside(context):
+            return self._call(function, *args)
+
+    def _making(self, device: int, function: Callable[..., T], *args: object) -> T:
+        """Calls on a device that has no context yet: the runtime makes it."""
+        before = self._call(self._runtime.getDevice)
         self._call(self._runtime.setDevice, device)
         try:
             return self._call(function, *args)
         finally:
-            self._call(self._runtime.setDevice, before)
+            if before != device:
+                self._call(self._runtime.setDevice, before)
 
     def _call(self, function: Callable[..., T], *args: object) -> T:
         try:

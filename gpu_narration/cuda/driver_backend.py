@@ -44,7 +44,6 @@ _CAPTURE_STATUS = {
     1: CaptureStatus.ACTIVE,
     2: CaptureStatus.INVALIDATED,
 }
-_SEEN_MAX = 4096
 _NAME_BYTES, _PCI_BYTES, _UUID_BYTES = 256, 32, 16
 
 
@@ -67,8 +66,6 @@ class DriverBackend:
         #: Our events and streams, and the context each was made in.
         self._events: dict[int, Context] = {}
         self._streams: dict[int, Context] = {}
-        #: Streams, each with the context it had when it was last given or made.
-        self._seen: dict[int, Context] = {}
         if initialise:
             status = self._cuda.cuInit(0)
             if status != SUCCESS:
@@ -98,7 +95,7 @@ class DriverBackend:
             stream = current_of_frameworks()
         handle, device = (LEGACY_HANDLE, None) if stream is None else handle_of(stream)
         if handle not in _DEFAULTS:
-            return Stream(handle, self._context_of(handle).device)
+            return Stream(handle, self._contexts.of_stream(handle).device)
         return Stream(handle, self._contexts.current().device if device is None else device)
 
     def capture_status(self, stream: Stream) -> CaptureStatus:
@@ -124,11 +121,11 @@ class DriverBackend:
         with self._contexts.inside(context), self._cuda.relaxed():
             self._cuda.check(self._cuda.cuStreamCreate(byref(handle), _NON_BLOCKING))
         self._streams[_made(handle)] = context
-        self._see(_made(handle), context)
+        self._contexts.remember(_made(handle), context)
         return Stream(_made(handle), device)
 
     def stream_destroy(self, stream: Stream) -> None:
-        self._seen.pop(stream.handle, None)
+        self._contexts.forget(stream.handle)
         self._destroy(self._streams, stream.handle, self._cuda.cuStreamDestroy_v2)
 
     def event_create(self, device: int) -> int:
@@ -172,28 +169,14 @@ class DriverBackend:
             self._cuda.check(self._cuda.cuMemGetInfo_v2(byref(free), byref(total)))
         return MemoryInfo(total.value, total.value - free.value, free.value, None, "exact")
 
-    def _context_of(self, handle: int) -> Context:
-        """The context of a stream that has a handle of its own."""
-        found = c_void_p()
-        self._cuda.check(self._cuda.cuStreamGetCtx(handle, byref(found)))
-        context = self._contexts.of_handle(found.value)
-        self._see(handle, context)
-        return context
-
-    def _see(self, handle: int, context: Context) -> None:
-        if len(self._seen) >= _SEEN_MAX:
-            self._seen.clear()
-        self._seen[handle] = context
-
     def _on(self, stream: Stream, function: Any, *args: object) -> int:
         """Calls about a stream whose context lives; the status."""
-        known = self._seen.get(stream.handle)
-        if known is not None:  # never for a default stream
-            self._contexts.check(known)
+        if stream.handle not in _DEFAULTS:
+            self._contexts.check_stream(stream)
             return int(function(*args))
+        # The handle means the stream of the current context.
         context = self._contexts.of_device(stream.device)
-        # A default handle means the stream of the current context.
-        if stream.handle not in _DEFAULTS or self._contexts.is_current(context):
+        if self._contexts.is_current(context):
             return int(function(*args))
         with self._contexts.inside(context):
             return int(function(*args))

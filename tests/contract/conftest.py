@@ -9,6 +9,7 @@ import pytest
 from tests.support.backends import (
     Bench,
     CupyBench,
+    FakeCupyBench,
     FakeDriverBench,
     MockBench,
     RealDriverBench,
@@ -18,6 +19,7 @@ BENCHES: dict[str, Callable[[], Bench]] = {
     "mock": MockBench,
     "fake-driver": FakeDriverBench,
     "fake-old-driver": lambda: FakeDriverBench("FAKE_CUDA_OLD"),
+    "fake-cupy": FakeCupyBench,
     "driver": RealDriverBench,
     "cupy": CupyBench,
 }
@@ -28,6 +30,7 @@ BENCHES: dict[str, Callable[[], Bench]] = {
         "mock",
         "fake-driver",
         "fake-old-driver",
+        "fake-cupy",
         pytest.param("driver", marks=pytest.mark.gpu),
         pytest.param("cupy", marks=pytest.mark.gpu),
     ]

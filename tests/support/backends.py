@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from ctypes import POINTER, addressof, c_char_p, c_longlong, c_uint, c_void_p
@@ -12,9 +13,11 @@ import pytest
 
 from gpu_narration.cuda import MockBackend, MockGpu, Stream
 from gpu_narration.cuda.backend import Backend, CudaError, NoBackend, choose
+from gpu_narration.cuda.cupy_backend import CupyBackend
 from gpu_narration.cuda.driver_backend import DriverBackend
 from gpu_narration.cuda.libcuda import LIBRARY, DriverUnavailableError
 from tests.support.cuda import DISABLE_TIMING, Driver, FakeDriver
+from tests.support.cupy_runtime import cupy_on
 from tests.support.recording import ManualClock
 
 #: Long enough to be seen unfinished on a real GPU, short enough to be waited for.
@@ -196,7 +199,10 @@ class FakeDriverBench(DriverBench):
     def __init__(self, *flags: str) -> None:
         self.driver = self.fake = FakeDriver(*flags, devices=2)
         self.fake.start()
-        super().__init__(DriverBackend(library=self.fake.path))
+        super().__init__(self._backend())
+
+    def _backend(self) -> Backend:
+        return DriverBackend(library=self.fake.path)
 
     def work(self, stream: Any) -> None:
         self.fake.launch(self.backend.stream_of(stream).handle, WORK_NS)
@@ -221,6 +227,15 @@ class FakeDriverBench(DriverBench):
 
     def end_driver(self) -> None:
         self.fake.library.fake_cuDeinitialize()
+
+
+class FakeCupyBench(FakeDriverBench):
+    """The cupy backend on a CuPy that stands on the fake driver."""
+
+    def _backend(self) -> Backend:
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setitem(sys.modules, "cupy", cupy_on(self.fake))
+            return CupyBackend(library=self.fake.path)
 
 
 class RealDriverBench(DriverBench):
