@@ -3,8 +3,8 @@
 Only raw handles go through here (``cupy.cuda.runtime``), no CuPy objects, so a
 recorded event costs one C call and keeps nothing of the program alive.  What the
 runtime API lacks comes from the driver: whether a context lives, and calls that
-leave captures alone.  As CuPy itself does, it makes a device's context where
-there is none.
+leave captures alone.  As CuPy itself does, it makes the context of the current
+device where there is none.
 """
 
 from __future__ import annotations
@@ -197,21 +197,13 @@ class CupyBackend:
         try:
             context = self._contexts.of_device(device)
         except NoContextError:
-            return self._making(device, function, *args)
+            if self._call(self._runtime.getDevice) != device:
+                raise
+            return self._call(function, *args)  # the runtime makes it
         if self._contexts.is_current(context):
             return self._call(function, *args)
         with self._contexts.inside(context):
             return self._call(function, *args)
-
-    def _making(self, device: int, function: Callable[..., T], *args: object) -> T:
-        """Calls on a device that has no context yet: the runtime makes it."""
-        before = self._call(self._runtime.getDevice)
-        self._call(self._runtime.setDevice, device)
-        try:
-            return self._call(function, *args)
-        finally:
-            if before != device:
-                self._call(self._runtime.setDevice, before)
 
     def _call(self, function: Callable[..., T], *args: object) -> T:
         try:

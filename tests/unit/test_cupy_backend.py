@@ -8,7 +8,7 @@ import threading
 import pytest
 
 from gpu_narration.cuda import CudaError, Stream
-from gpu_narration.cuda.backend import NoBackend, choose
+from gpu_narration.cuda.backend import NoBackend, NoContextError, choose
 from gpu_narration.cuda.cupy_backend import CupyBackend
 from tests.support.cuda import FakeDriver
 from tests.support.cupy_runtime import cupy_on
@@ -41,10 +41,17 @@ def test_auto_takes_a_cupy_that_is_loaded(fake: FakeDriver) -> None:
     assert backend.name == "cupy"
 
 
-def test_a_context_is_made_where_there_is_none_as_cupy_does(fake: FakeDriver) -> None:
-    CupyBackend().event_create(1)
+def test_a_context_is_made_on_the_current_device_as_cupy_does(fake: FakeDriver) -> None:
+    CupyBackend().event_create(0)
 
-    assert _active(fake) == [False, True]
+    assert _active(fake) == [True, False]
+
+
+def test_no_context_is_made_on_another_device(fake: FakeDriver) -> None:
+    with pytest.raises(NoContextError):
+        CupyBackend().event_create(1)
+
+    assert _active(fake) == [False, False]
 
 
 def test_reading_in_a_thread_without_a_device_makes_no_context(fake: FakeDriver) -> None:
