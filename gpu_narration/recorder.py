@@ -142,8 +142,8 @@ def start(
     filter: directives as in :mod:`gpu_narration.filters`; default ``GPU_NARRATION``.
     console: True or a voice (human, cute, story) shows events on stderr as they
         happen.
-    backend: auto, cupy, mock or none; default ``GPU_NARRATION_BACKEND``, else auto,
-        which never simulates.
+    backend: auto, cupy, driver, mock or none; default ``GPU_NARRATION_BACKEND``, else
+        auto, which never simulates.
     on_full: what a thread does when the ring is full: wait for the drain, or drop
         and count.
     mode: stream keeps everything; flight keeps the newest ``ring_bytes`` and writes

@@ -214,6 +214,7 @@ def check_name(name: str) -> None:
         )
 
 
+_CHECK_DRIVER = "check the NVIDIA driver with nvidia-smi"
 _INSTALL_CUPY = (
     "install CuPy with pip install 'gpu-narration[cuda12]' (or cuda13) on a machine with "
     "an NVIDIA driver"
@@ -269,7 +270,7 @@ def _cupy() -> Backend | NoBackend:
     try:
         return CupyBackend()
     except (CudaError, ImportError, OSError) as error:
-        return NoBackend(f"CuPy finds no usable GPU: {error}", _INSTALL_CUPY)
+        return NoBackend(f"CuPy finds no usable GPU: {error}", _CHECK_DRIVER)
 
 
 def _driver(*, initialise: bool = False) -> Backend | NoBackend:
@@ -279,4 +280,4 @@ def _driver(*, initialise: bool = False) -> Backend | NoBackend:
     try:
         return DriverBackend(initialise=initialise)
     except (CudaError, DriverUnavailableError) as error:
-        return NoBackend(str(error), getattr(error, "next_step", "check it with nvidia-smi"))
+        return NoBackend(str(error), getattr(error, "next_step", _CHECK_DRIVER))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import sys
 from typing import Any, SupportsInt
@@ -72,15 +73,14 @@ def current_of_frameworks() -> object:
     torch: Any = sys.modules.get("torch")
     cupy: Any = sys.modules.get("cupy")
     current: list[object] = []
-    try:
+    # Both give CUDA's errors as RuntimeError: then they have no stream to tell of, and
+    # what is wrong with the context shows at the first call about it.
+    with contextlib.suppress(RuntimeError):
         if torch is not None and hasattr(torch, "cuda") and torch.cuda.is_initialized():
             current.append(torch.cuda.current_stream())
+    with contextlib.suppress(RuntimeError):
         if cupy is not None and hasattr(cupy, "cuda"):
             current.append(cupy.cuda.get_current_stream())
-    except RuntimeError as error:  # both give CUDA's errors as one
-        raise CudaError(int(getattr(error, "status", 999)), type(error).__name__, str(error)) from (
-            error
-        )
     own = {handle_of(stream)[0]: stream for stream in current}
     own.pop(LEGACY_HANDLE, None)
     if len(own) > 1:
