@@ -55,12 +55,21 @@ class Context:
     primary: bool
 
 
+class _Cell(threading.local):
+    """Where the driver writes an id for this thread: made once, for it is asked at each call."""
+
+    def __init__(self) -> None:
+        self.id = c_ulonglong(0)
+        self.reference = byref(self.id)
+
+
 class Contexts:
     """Finds contexts and makes them current; safe to use from several threads."""
 
     def __init__(self, cuda: LibCuda) -> None:
         self._cuda = cuda
         self._forks = _forks
+        self._cell = _Cell()
         self._lock = threading.Lock()
         self._by_handle: dict[int, Context] = {}
         self._by_device: dict[int, Context] = {}
@@ -98,7 +107,8 @@ class Contexts:
 
     def check(self, context: Context) -> None:
         """Raises unless the context lives and no error sticks to it."""
-        self.check_process()
+        if self._forks != _forks:
+            raise self._none()
         status = self._life(context)
         if status == SUCCESS:
             return
@@ -133,9 +143,9 @@ class Contexts:
         """A stream of ours was destroyed."""
         self._of_stream.pop(handle, None)
 
-    def check_stream(self, stream: Stream) -> None:
-        """Raises unless a stream with a handle of its own is of a context that lives."""
-        self.check(self._of_stream.get(stream.handle) or self.of_device(stream.device))
+    def of_known(self, stream: Stream) -> Context:
+        """The context that a stream with a handle of its own was in when it was last given."""
+        return self._of_stream.get(stream.handle) or self.of_device(stream.device)
 
     def current(self) -> Context:
         """What is current to this thread, or would be at its first call of the runtime.
@@ -187,10 +197,11 @@ class Contexts:
     def _life(self, context: Context) -> int:
         """The status of asking whether this life of the context goes on."""
         if self._cuda.cuCtxGetId is not None:
-            found = c_ulonglong(0)
-            status = int(self._cuda.cuCtxGetId(context.handle, byref(found)))
-            changed = status == SUCCESS and found.value != context.id
-            return CONTEXT_IS_DESTROYED if changed else status
+            cell = self._cell
+            status: int = self._cuda.cuCtxGetId(context.handle, cell.reference)
+            if status == SUCCESS and cell.id.value != context.id:
+                return CONTEXT_IS_DESTROYED
+            return status
         if not context.primary:
             return SUCCESS  # a driver without ids cannot tell
         return SUCCESS if self._primary_active(context.device) else CONTEXT_IS_DESTROYED

@@ -183,7 +183,7 @@ class CupyBackend:
     def _on_stream(self, stream: Stream, function: Callable[..., T], *args: object) -> T:
         """Calls about a stream whose context lives."""
         if stream.handle not in _DEFAULTS:
-            self._contexts.check_stream(stream)
+            self._contexts.check(self._contexts.of_known(stream))
             return self._call(function, *args)
         # The handle means the stream of the current device.
         return self._on(stream.device, function, *args)

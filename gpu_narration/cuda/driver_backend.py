@@ -100,10 +100,16 @@ class DriverBackend:
 
     def capture_status(self, stream: Stream) -> CaptureStatus:
         capturing = c_int(0)
-        status = self._on(stream, self._cuda.cuStreamIsCapturing, stream.handle, byref(capturing))
+        ask, handle = self._cuda.cuStreamIsCapturing, stream.handle
+        if handle in _DEFAULTS:
+            status = self._on(stream, ask, handle, byref(capturing))
+        else:  # on the caller's path: without detours
+            self._contexts.check(self._contexts.of_known(stream))
+            status = ask(handle, byref(capturing))
         if status == CAPTURE_IMPLICIT:
             return CaptureStatus.ACTIVE
-        self._cuda.check(status)
+        if status != SUCCESS:
+            raise self._cuda.error(status)
         return _CAPTURE_STATUS.get(capturing.value, CaptureStatus.UNKNOWN)
 
     def stream_flags(self, stream: Stream) -> StreamKind:
@@ -137,8 +143,16 @@ class DriverBackend:
         return _made(handle)
 
     def event_record(self, event: int, stream: Stream) -> None:
-        self._alive(self._events, event)
-        self._cuda.check(self._on(stream, self._cuda.cuEventRecord, event, stream.handle))
+        # On the caller's path: the context is asked once for both where it is the same.
+        context = self._events.get(event)
+        if stream.handle in _DEFAULTS or context is not self._contexts.of_known(stream):
+            self._alive(self._events, event)
+            self._cuda.check(self._on(stream, self._cuda.cuEventRecord, event, stream.handle))
+            return
+        self._contexts.check(context)
+        status = self._cuda.cuEventRecord(event, stream.handle)
+        if status != SUCCESS:
+            raise self._cuda.error(status)
 
     def event_query(self, event: int) -> bool:
         self._alive(self._events, event)
@@ -172,7 +186,7 @@ class DriverBackend:
     def _on(self, stream: Stream, function: Any, *args: object) -> int:
         """Calls about a stream whose context lives; the status."""
         if stream.handle not in _DEFAULTS:
-            self._contexts.check_stream(stream)
+            self._contexts.check(self._contexts.of_known(stream))
             return int(function(*args))
         # The handle means the stream of the current context.
         context = self._contexts.of_device(stream.device)

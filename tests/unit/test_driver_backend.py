@@ -374,3 +374,22 @@ def test_a_framework_that_cannot_work_is_passed_over(
     monkeypatch.setitem(sys.modules, framework, SimpleNamespace(cuda=cuda))
 
     assert backend.stream_of(None) == Stream(0, 0)
+
+
+def test_an_interval_costs_the_caller_ten_driver_calls(
+    fake: FakeDriver, backend: DriverBackend
+) -> None:
+    """A context is asked for its life before each use of a handle, and nothing is asked twice."""
+    stream = fake.stream()
+    start, stop = backend.event_create(0), backend.event_create(0)
+    backend.stream_of(stream)
+    fake.library.fake_cuForgetCalls()
+
+    target = backend.stream_of(stream)
+    for event in (start, stop):
+        backend.capture_status(target)
+        backend.event_record(event, target)
+
+    names = ("cuStreamGetCtx", "cuCtxGetId", "cuStreamIsCapturing", "cuEventRecord")
+    assert [fake.calls(name) for name in names] == [1, 5, 2, 2]
+    assert fake.calls() == 10
