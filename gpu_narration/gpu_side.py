@@ -11,9 +11,6 @@ from gpu_narration.cuda.session import Session, note_device
 from gpu_narration.cuda.vram import Sampler
 from gpu_narration.watcher import Watcher
 
-#: How long the watcher waits between looks at unfinished GPU events.
-_POLL_S = 0.005
-
 
 class GpuSide:
     """Owned by the recorder.  Choosing a backend by name may raise before it begins."""
@@ -45,11 +42,20 @@ class GpuSide:
             self._hook.no_memory = "backend none was asked for"
 
     def end(self) -> None:
-        """While the core still records: answers what is open, and ends the watcher."""
+        """While the core still records: answers what is open, and ends the watcher.
+
+        The watcher is the one that asks the driver, to the last: a program's own
+        thread never does.
+        """
         self._ended = True
-        if not self._watcher.stop():
+        timer = self.session.timer
+        if timer is not None and timer.pending:
+            self._wake()
+        self.session.finish(poll=False)
+        if self._watcher.stop():
+            self.session.release()
+        else:
             say("a GPU query hangs; it is left behind [watcher-hangs]")
-        self.session.finish()
         sessions.set_current(None)
         if self._sampler is not None:
             self._sampler.close()
@@ -95,4 +101,7 @@ class GpuSide:
 
     def _poll_events(self) -> float | None:
         timer = self.session.timer
-        return _POLL_S if timer is not None and timer.poll() > 0 else None
+        if timer is None:
+            return None
+        timer.poll()
+        return timer.rest()

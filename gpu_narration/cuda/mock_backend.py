@@ -45,6 +45,10 @@ class MockBackend:
     def __init__(self, gpu: MockGpu | None = None) -> None:
         self.gpu = gpu if gpu is not None else MockGpu()
 
+    def host_clock_ns(self) -> int:
+        """The clock that the simulated work is on."""
+        return self.gpu._clock()
+
     def devices(self) -> Sequence[Device]:
         return [
             Device(

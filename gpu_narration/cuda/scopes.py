@@ -4,26 +4,27 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass
 
 from gpu_narration.cuda.backend import Backend, CudaError, MemoryInfo
+from gpu_narration.cuda.intervals import Interval
 from gpu_narration.cuda.nvml import NvmlUnavailable
 from gpu_narration.cuda.session import GPU, VRAM, Session
-from gpu_narration.cuda.timing import Interval
 from gpu_narration.cuda.vram import Read, Sampler
 
 #: How long the first span that needs NVML waits for it, all in all.
 CONTACT_PATIENCE_S = 1.0
 
 
-@dataclass(slots=True)
 class Token:
-    """What an open span keeps until its end."""
+    """What an open span that looks at memory keeps until its end."""
 
-    interval: Interval | None
-    device: int
-    before: MemoryInfo | None
-    wants_vram: bool
+    __slots__ = ("before", "device", "hook", "interval")
+
+    def __init__(self, hook: ScopeHook, interval: Interval | None) -> None:
+        self.hook = hook
+        self.interval = interval
+        self.device = 0
+        self.before: MemoryInfo | None = None
 
 
 class ScopeHook:
@@ -43,23 +44,32 @@ class ScopeHook:
         self.contact = threading.Event()
         self._patience_s = CONTACT_PATIENCE_S
 
-    def enter(self, event_id: int, flags: int, stream: object) -> Token:
-        interval = self._session.open_interval(event_id, stream) if flags & GPU else None
-        token = Token(interval, 0, None, bool(flags & VRAM))
-        if token.wants_vram:
-            try:
-                token.device = self._device(interval, stream)
-            except (CudaError, TypeError) as error:
-                self._unknown(event_id, error)
-            else:
-                token.before = self._memory(event_id, token.device)
+    def enter(self, event_id: int, flags: int, stream: object) -> Interval | Token | None:
+        interval = None
+        if flags & GPU:
+            interval = self._session.open_interval(event_id, stream, scope=True)
+        if not flags & VRAM:
+            return interval
+        token = Token(self, interval)
+        try:
+            token.device = self._device(interval, stream)
+        except (CudaError, TypeError) as error:
+            self._unknown(event_id, error)
+        else:
+            token.before = self._memory(event_id, token.device)
         return token
 
-    def exit(self, token: Token, event_id: int) -> None:
+    def exit(self, token: Interval | Token | None, event_id: int) -> None:
+        """``token`` may be of an earlier recording's hook: what it opened is closed there."""
+        if token is None:
+            return
+        if isinstance(token, Interval):
+            self._session.close_interval(token)
+            return
         # The event first: what is read afterwards must not count as GPU time.
         if token.interval is not None:
             self._session.close_interval(token.interval)
-        if not token.wants_vram or token.before is None:
+        if token.hook is not self or token.before is None:
             return
         after = self._memory(event_id, token.device)
         if after is None:

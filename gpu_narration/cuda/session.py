@@ -6,17 +6,21 @@ GPU work never touches a driver.
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import TYPE_CHECKING
 
 from gpu_narration import _core
 from gpu_narration._errors import BackendUnavailableError
-from gpu_narration.cuda.backend import Backend, CudaError, Device, NoBackend, choose
-from gpu_narration.cuda.timing import Interval, Timer
+from gpu_narration.cuda import reasons
+from gpu_narration.cuda.backend import Backend, CudaError, Device, NoBackend, Stream, choose
+from gpu_narration.cuda.captured import Captured
+from gpu_narration.cuda.intervals import Interval
+from gpu_narration.cuda.timing import Timer
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
 #: enum scope_flags in the core.
 GPU, VRAM = 1, 2
@@ -62,6 +66,8 @@ class Session:
         return choice.reason if isinstance(choice, NoBackend) else ""
 
     def _choose_safely(self) -> Backend | NoBackend:
+        if self._choice is not None:
+            return self._choice
         # A forked child chooses late, on the program's own path.
         try:
             return self.choose()
@@ -75,7 +81,13 @@ class Session:
             if self._choice is None:
                 self._choice = choose(self._backend_name)
                 if not isinstance(self._choice, NoBackend):
-                    self.timer = Timer(self._choice, _core.annotate)
+                    self.timer = Timer(
+                        self._choice,
+                        _core.annotate,
+                        clock=getattr(self._choice, "host_clock_ns", time.monotonic_ns),
+                        wake=self._wake,
+                        name_of=_scope_name,
+                    )
                 self._announce()
             return self._choice
 
@@ -84,48 +96,109 @@ class Session:
         with self._lock:
             self._announce()
 
-    def open_interval(self, event_id: int, stream: object) -> Interval | None:
-        """Begins timing; without a backend the event is answered with the reason."""
-        if self.backend is None or self.timer is None:
-            self.annotate(event_id, {"gpu_ns": None, "gpu_reason": f"no GPU: {self.no_backend}"})
+    # ---- intervals ----
+
+    def open_interval(
+        self, event_id: int, stream: object, *, scope: bool = False
+    ) -> Interval | None:
+        """Begins timing; None if the event was answered with a reason instead.
+
+        ``scope``: of a stretch of the program, not of one launch; see
+        :meth:`Timer.open`.
+        """
+        timer = self.timer or self._timer()
+        if timer is None:
+            self.annotate(event_id, {"gpu_ns": None, "gpu_reason": reasons.no_gpu(self.no_backend)})
             return None
-        return self.timer.open(event_id, stream)
+        return timer.open(event_id, stream, scope=scope)
 
     def close_interval(self, interval: Interval) -> None:
-        if self.timer is not None:
-            self.timer.close(interval)
-            self._wake()
+        """The interval may be of an earlier recording: then nothing is told."""
+        interval.home.timer.close(interval)
 
     def cancel_interval(self, interval: Interval, reason: str) -> None:
-        if self.timer is not None:
-            self.timer.cancel(interval, reason)
+        interval.home.timer.cancel(interval, reason)
 
     def explain(self, event_id: int, reason: str, stream: object) -> None:
-        """Says of an event why it has no GPU time."""
+        """Says of an event why it has no GPU time, and that its work is on this stream."""
         fields: dict[str, object] = {"gpu_ns": None, "gpu_reason": reason}
-        backend = self.backend
-        if backend is not None:
+        timer, backend = self.timer or self._timer(), self.backend
+        if timer is not None and backend is not None:
             try:
                 target = backend.stream_of(stream)
             except (CudaError, TypeError):
                 pass  # the launch itself will say what is wrong with the stream
             else:
+                timer.saw(target)
                 fields.update(stream=target.handle, device=target.device)
             if backend.simulated:
                 fields["simulated"] = True
         self.annotate(event_id, fields)
 
+    def saw_work(self, stream: Stream) -> None:
+        """Work that is not timed was put on this stream; :meth:`explain` tells it too."""
+        if self.timer is not None:
+            self.timer.saw(stream)
+
+    def saw_foreign_work(self) -> None:
+        """A library was called that puts its work on non-blocking streams of its own.
+
+        Open scopes on a default stream then have no number; :mod:`default_streams`
+        says why.
+        """
+        if self.timer is not None:
+            self.timer.saw_foreign()
+
     def annotate(self, event_id: int, fields: dict[str, object]) -> None:
         _core.annotate(event_id, fields)
 
-    def finish(self, patience_s: float = 1.0) -> None:
-        """Answers what the GPU finishes soon, and gives up on the rest; waits for no stream."""
+    # ---- captures ----
+
+    def capture_seen(self, stream: Stream, event_id: int, names: Iterable[str] = ()) -> None:
+        """An event has no time because its work went into the capture on this stream.
+
+        Intervals refused for it are kept by themselves; telling of one again gives it
+        its names.
+        """
+        if self.timer is not None:
+            self.timer.captures.seen(stream, event_id, names)
+
+    def capture_ended(self, stream: Stream) -> Captured:
+        """What the capture that began on this stream has left untimed; handed out once."""
         if self.timer is None:
+            return Captured((), (), 0)
+        return self.timer.captures.ended(stream)
+
+    # ---- the end ----
+
+    def finish(self, patience_s: float = 1.0, *, poll: bool = True) -> None:
+        """Answers what the GPU finishes soon, and gives up on the rest; waits for no stream.
+
+        ``poll``: nobody else asks what is done.
+        """
+        timer = self.timer
+        if timer is None:
             return
         give_up = time.monotonic() + patience_s
-        while self.timer.poll() > 0 and time.monotonic() < give_up:
+        while (timer.poll() if poll else timer.pending) > 0 and time.monotonic() < give_up:
             time.sleep(0.001)
-        self.timer.abandon("not finished when the recording ended")
+        timer.abandon(reasons.NOT_FINISHED)
+
+    def release(self) -> None:
+        """After :meth:`finish`: destroys the events and streams that were made."""
+        if self.timer is not None:
+            self.timer.release()
+
+    def disown(self) -> None:
+        """In a forked child: what there is belongs to the parent."""
+        if self.timer is not None:
+            self.timer.disown()
+
+    # ---- within ----
+
+    def _timer(self) -> Timer | None:
+        self._choose_safely()
+        return self.timer
 
     def _announce(self) -> None:
         choice = self._choice
@@ -140,6 +213,14 @@ class Session:
             note_device(device, simulated=choice.simulated)
 
 
+def _scope_name(event_id: int) -> str | None:
+    """The name of a span, if it is the innermost open one of its thread."""
+    for _, span_id, _, name, _ in _core.scopes():
+        if span_id == event_id:
+            return name
+    return None
+
+
 def note_device(device: Device, *, simulated: bool) -> None:
     """Tells the trace which GPU an index means."""
     _core.note(
@@ -149,6 +230,14 @@ def note_device(device: Device, *, simulated: bool) -> None:
             "pci_bus_id": device.pci_bus_id, "simulated": simulated,
         },
     )  # fmt: skip
+
+
+def _after_fork_in_child() -> None:
+    if _current is not None:
+        _current.disown()
+
+
+os.register_at_fork(after_in_child=_after_fork_in_child)
 
 
 def current() -> Session | None:

@@ -1,200 +1,295 @@
 """GPU work timed by pairs of pooled events, read later and never waited for.
 
-On the caller's path an interval costs two event records.  The watcher asks every
-so often whether the second event is done, and only then reads the pair.  Where
-no honest number can be had the interval is answered with a reason instead.
+On the caller's path an interval costs two event records and takes no lock.  The
+watcher asks now and then which second events are done, and only then reads the
+pairs.  Where no honest number can be had the interval is answered with a reason.
+
+- :meth:`Timer.open`, :meth:`Timer.close`, :meth:`Timer.cancel`: any thread.  They never
+  ask whether something is done.
+- :meth:`Timer.poll`: the watcher; a second thread returns at once.
+- An interval is answered once (:mod:`answers`).  Its events are its opener's until it
+  is closed, and then the poll's, which gives them back once they were read.
 """
 
 from __future__ import annotations
 
 import threading
-from collections import deque
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
 
-from gpu_narration._errors import internal_error
-from gpu_narration.cuda.backend import Backend, CaptureStatus, CudaError, Event, Stream
+from gpu_narration.cuda import reasons
+from gpu_narration.cuda.anchors import AnchorLine
+from gpu_narration.cuda.answers import Answer, Answers
+from gpu_narration.cuda.backend import (
+    PER_THREAD_HANDLE,
+    Backend,
+    CaptureStatus,
+    CudaError,
+    Stream,
+)
+from gpu_narration.cuda.captured import Captures
+from gpu_narration.cuda.default_streams import DEFAULT_KINDS, DefaultScopes
+from gpu_narration.cuda.intervals import Home, Interval
+from gpu_narration.cuda.pool import POOL_LIMIT, EventPool
+from gpu_narration.cuda.resolver import Resolver
 
-#: Events per device that are kept; beyond this an interval is refused, not waited for.
-POOL_LIMIT = 4096
+__all__ = ["Interval", "Timer"]
 
-#: What happens to an answer: the event id the interval belongs to, and its fields.
-Answer = Callable[[int, dict[str, object]], object]
+#: Seconds between rounds: while work is awaited, and while a span is only open.
+POLL_S, BEAT_S = 0.005, 1.0
+#: Rounds at the short pace after the last answer: a busy program need never wake the watcher.
+_LINGER = 20
+#: Rounds at the long pace with nothing open before the timer sleeps until it is woken.
+_IDLE_BEATS = 10
 
-
-@dataclass(slots=True)
-class Interval:
-    """A stretch of work on a stream that belongs to one event of the trace."""
-
-    event_id: int
-    stream: Stream
-    start: Event
-    stop: Event | None = None
-
-
-class EventPool:
-    """Events that are used again; each belongs to one device for life."""
-
-    def __init__(self, backend: Backend, limit: int = POOL_LIMIT) -> None:
-        self._backend = backend
-        self._limit = limit
-        self._free: dict[int, list[Event]] = {}
-        self._made: dict[int, int] = {}
-        self._lock = threading.Lock()
-
-    def take(self, device: int) -> Event | None:
-        """An event of this device, or None if the pool is exhausted."""
-        with self._lock:
-            free = self._free.setdefault(device, [])
-            if free:
-                return free.pop()
-            if self._made.get(device, 0) >= self._limit:
-                return None
-            self._made[device] = self._made.get(device, 0) + 1
-        try:
-            return self._backend.event_create(device)
-        except CudaError:
-            with self._lock:
-                self._made[device] -= 1
-            raise
-
-    def give_back(self, device: int, event: Event) -> None:
-        """Only for an event that was read, or whose record nobody waits for."""
-        with self._lock:
-            self._free.setdefault(device, []).append(event)
+_NONE = CaptureStatus.NONE
 
 
 class Timer:
     """Opens and closes intervals, and answers them when the GPU is done.
 
-    Safe to use from any thread.  ``answer(event_id, fields)`` is called from
-    :meth:`poll` with ``gpu_ns``: integer ns elapsed on stream, or None beside a
-    ``gpu_reason``.
+    ``answer(event_id, fields)`` is called from :meth:`poll` (of a refusal from the
+    caller) with ``gpu_ns``: integer ns elapsed on stream, or None beside a
+    ``gpu_reason``.  ``wake`` is called when the next :meth:`poll` is too far off.
+    ``clock`` is CLOCK_MONOTONIC in ns, or the simulator's.  ``name_of`` names an event
+    whose work goes into a graph, where it can.
     """
 
-    def __init__(self, backend: Backend, answer: Answer, pool_limit: int = POOL_LIMIT) -> None:
+    def __init__(
+        self,
+        backend: Backend,
+        answer: Answer,
+        pool_limit: int = POOL_LIMIT,
+        *,
+        clock: Callable[[], int] = time.monotonic_ns,
+        wake: Callable[[], object] = lambda: None,
+        name_of: Callable[[int], str | None] = lambda _: None,
+    ) -> None:
         self._backend = backend
-        self._answer = answer
-        self._pool = EventPool(backend, pool_limit)
-        self._pending: dict[Stream, deque[Interval]] = {}
-        self._lock = threading.Lock()
+        self._answers = Answers(answer, simulated=backend.simulated)
+        self._pool_limit = pool_limit
+        self._clock = clock
+        self._wake = wake
+        self._name_of = name_of
+        self._homes: dict[int, Home] = {}
+        self._open: set[Interval] = set()
+        self._default_scopes = DefaultScopes(backend)
+        self._resolver = Resolver(backend, self._answers, clock, self._open)
+        self._polling = threading.Lock()
+        self._quiet_rounds = 0
+        #: The watcher comes only at its long pace; not until it is woken.
+        self._resting = self._asleep = True
+        self._ended = self._disowned = False
+        self.captures = Captures(backend)
 
-    def open(self, event_id: int, stream: object) -> Interval | None:
-        """Records the first event; None, and an answer with the reason, if that cannot be."""
+    # ---- on the caller's path ----
+
+    def open(self, event_id: int, stream: object, *, scope: bool = False) -> Interval | None:
+        """Records the first event; None, and an answer with the reason, if that cannot be.
+
+        ``scope``: the time is meant to be that of everything inside, so without a
+        stream of its own it abstains where :mod:`default_streams` says so.
+        """
         target: Stream | None = None
         try:
             target = self._backend.stream_of(stream)
-            if self._backend.capture_status(target) is not CaptureStatus.NONE:
-                self._refuse(event_id, target, "stream capture")
+            home = self._homes.get(target.device) or self._home(target.device)
+            refusal = self._refusal(home)
+            if refusal is not None:
+                self._answers.refuse(event_id, target, *refusal)
                 return None
-            start = self._record(target)
-        except (CudaError, TypeError) as error:
-            self._refuse(event_id, target, str(error))
+            status = self._backend.capture_status(target)
+            if status is not _NONE:
+                self._captured(target, event_id)
+                self._answers.refuse(event_id, target, reasons.of_capture(status, inside=False))
+                return None
+            if self._default_scopes:
+                self._default_scopes.saw(target)
+            start = home.pool.take()
+            if start is None:
+                self._answers.refuse(event_id, target, reasons.POOL_EXHAUSTED)
+                return None
+            opened_ns = self._clock()
+            try:
+                self._backend.event_record(start, target)
+            except CudaError:
+                home.pool.give_back(start)
+                raise
+        except CudaError as error:
+            self._failed(event_id, target, error)
             return None
-        if start is None:
-            self._refuse(event_id, target, "event pool exhausted")
+        except TypeError as error:
+            self._answers.refuse(event_id, target, reasons.UNKNOWN_STREAM, str(error))
             return None
-        return Interval(event_id, target, start)
+        thread = threading.get_ident() if target.handle == PER_THREAD_HANDLE else 0
+        interval = Interval(event_id, target, home, start, opened_ns, thread)
+        if scope and stream is None and target.handle in DEFAULT_KINDS:
+            self._default_scopes.enter(interval)
+        self._open.add(interval)
+        if self._asleep:
+            self._rouse()
+        if self._ended:  # meanwhile
+            self.cancel(interval, reasons.NOT_FINISHED)
+            return None
+        return interval
 
     def close(self, interval: Interval) -> None:
         """Records the second event; the answer comes from a later :meth:`poll`."""
-        reason = "event pool exhausted"
-        try:
-            if self._backend.capture_status(interval.stream) is not CaptureStatus.NONE:
-                reason = "stream capture began inside the span"
-            else:
-                interval.stop = self._record(interval.stream)
-        except CudaError as error:
-            reason = str(error)
-        if interval.stop is None:
-            self.cancel(interval, reason)
+        self._leave(interval)
+        home, stream = interval.home, interval.stream
+        refusal = self._refusal(home) or self._unfit(interval)
+        if refusal is not None:
+            self._drop(interval, *refusal)
             return
-        with self._lock:
-            self._pending.setdefault(interval.stream, deque()).append(interval)
+        try:
+            status = self._backend.capture_status(stream)
+            if status is not _NONE:
+                self._captured(stream, interval.event_id)
+                self._drop(interval, reasons.of_capture(status, inside=True))
+                return
+            stop = home.pool.take()
+            if stop is None:
+                self._drop(interval, reasons.POOL_EXHAUSTED)
+                return
+            try:
+                self._backend.event_record(stop, stream)
+            except CudaError:
+                home.pool.give_back(stop)
+                raise
+        except CudaError as error:
+            self._drop(interval, reasons.of_record(error, inside=True), str(error))
+            self._maybe_lose(home, error)
+            return
+        interval.stop = stop
+        self._resolver.closed.append(interval)
+        if self._resting:
+            self._rouse()
+        if self._ended:  # meanwhile
+            self._answers.refuse_claimed(interval, reasons.NOT_FINISHED)
 
     def cancel(self, interval: Interval, reason: str) -> None:
         """Ends an open interval with a reason instead of a second event."""
-        self._pool.give_back(interval.stream.device, interval.start)
-        self._refuse(interval.event_id, interval.stream, reason)
+        self._leave(interval)
+        self._drop(interval, reason)
+
+    def saw(self, stream: Stream) -> None:
+        """Work that is not timed was put on this stream."""
+        if self._default_scopes:
+            self._default_scopes.saw(stream)
+
+    def saw_foreign(self) -> None:
+        """A library was called that puts its work on non-blocking streams of its own."""
+        self._default_scopes.saw_foreign()
+
+    # ---- on the watcher's path ----
 
     def poll(self) -> int:
         """Answers what has finished; the number of intervals still open on the GPU."""
-        with self._lock:
-            streams = list(self._pending)
-        for stream in streams:
-            self._poll_stream(stream)
-        with self._lock:
-            return sum(len(queue) for queue in self._pending.values())
+        if not self._ended and self._polling.acquire(blocking=False):
+            try:
+                self._resolver.round()
+            finally:
+                self._polling.release()
+        return self.pending
+
+    @property
+    def pending(self) -> int:
+        """How many closed intervals have no answer yet."""
+        return 0 if self._ended else self._resolver.pending
+
+    def rest(self) -> float | None:
+        """After a :meth:`poll`: seconds until the next, or None until ``wake`` is called."""
+        if self.pending:
+            return self._stay_awake()
+        self._quiet_rounds += 1
+        if self._quiet_rounds <= _LINGER:
+            return POLL_S
+        if self._open:
+            self._quiet_rounds = _LINGER
+        self._resting = True
+        self._asleep = self._quiet_rounds > _LINGER + _IDLE_BEATS
+        # A caller may have looked at the two flags just before they were set.
+        if self._resolver.closed or (self._asleep and self._open):
+            return self._stay_awake()
+        return None if self._asleep else BEAT_S
+
+    # ---- the end ----
 
     def abandon(self, reason: str) -> None:
-        """Answers all that is left with a reason; for the end of a recording."""
-        with self._lock:
-            left = [interval for queue in self._pending.values() for interval in queue]
-            for queue in self._pending.values():
-                queue.clear()  # another thread may be reading one
-            self._pending.clear()
-        for interval in left:
-            self._refuse(interval.event_id, interval.stream, reason)
+        """Answers all that is left with a reason; nothing is timed from here on."""
+        self._ended = True
+        for interval in [*list(self._open), *self._resolver.left()]:
+            self._answers.refuse_claimed(interval, reason)
 
-    def _record(self, stream: Stream) -> Event | None:
-        """An event from the pool, recorded; None if the pool is exhausted."""
-        event = self._pool.take(stream.device)
-        if event is not None:
+    def release(self) -> None:
+        """After :meth:`abandon`: destroys what the driver holds for us.
+
+        Not while a poll hangs.  What a caller has in hand goes when it closes.
+        """
+        if self._polling.acquire(blocking=False):
             try:
-                self._backend.event_record(event, stream)
-            except CudaError:
-                self._pool.give_back(stream.device, event)
-                raise
-        return event
+                self._resolver.release(self._homes.values())
+            finally:
+                self._polling.release()
 
-    def _poll_stream(self, stream: Stream) -> None:
-        # Events of one stream finish in order: the first that is not done ends it.
-        while True:
-            with self._lock:
-                queue = self._pending.get(stream)
-                if not queue:
-                    self._pending.pop(stream, None)
-                    return
-                interval = queue[0]
-            try:
-                if not self._backend.event_query(_closed(interval)):
-                    return
-                elapsed_ns: int | None = self._backend.event_elapsed_ns(
-                    interval.start, _closed(interval), stream.device
-                )
-                reason = ""
-            except CudaError as error:
-                elapsed_ns, reason = None, str(error)
-            with self._lock:
-                if not queue or queue[0] is not interval:
-                    return  # another thread has answered it
-                queue.popleft()
-            self._pool.give_back(stream.device, interval.start)
-            self._pool.give_back(stream.device, _closed(interval))
-            if elapsed_ns is not None and elapsed_ns < 0:
-                elapsed_ns, reason = None, f"impossible elapsed time {elapsed_ns} ns"
-            self._report(interval.event_id, stream, elapsed_ns, reason)
+    def disown(self) -> None:
+        """In a forked child: nothing here is touched any more.
 
-    def _refuse(self, event_id: int, stream: Stream | None, reason: str) -> None:
-        self._report(event_id, stream, None, reason)
+        The events are the parent's, the answers too, and a lock may have been held
+        by a thread that is not here.
+        """
+        self._ended = self._disowned = True
 
-    def _report(
-        self, event_id: int, stream: Stream | None, elapsed_ns: int | None, reason: str
-    ) -> None:
-        fields: dict[str, object] = {"gpu_ns": elapsed_ns}
-        if elapsed_ns is None:
-            fields["gpu_reason"] = reason
+    # ---- within ----
+
+    def _home(self, device: int) -> Home:
+        home = self._homes.get(device)
+        if home is None:
+            pool = EventPool(self._backend, device, self._pool_limit)
+            anchors = AnchorLine(self._backend, device, self._clock)
+            home = self._homes.setdefault(device, Home(self, device, pool, anchors))
+        return home
+
+    def _refusal(self, home: Home) -> tuple[str, str] | None:
+        """Why nothing on this device is timed any more."""
+        return (reasons.NOT_FINISHED, "") if self._ended else home.lost
+
+    def _unfit(self, interval: Interval) -> tuple[str] | None:
+        """Why the number of an interval would mislead."""
+        if interval.thread and interval.thread != threading.get_ident():
+            return (reasons.OTHER_THREAD,)
+        return (interval.spoiled,) if interval.spoiled else None
+
+    def _leave(self, interval: Interval) -> None:
+        self._open.discard(interval)
+        if self._default_scopes:
+            self._default_scopes.leave(interval)
+
+    def _drop(self, interval: Interval, reason: str, detail: str = "") -> None:
+        if self._disowned:
+            return
+        interval.give_back()
+        self._answers.refuse_claimed(interval, reason, detail)
+
+    def _captured(self, stream: Stream, event_id: int) -> None:
+        name = self._name_of(event_id)
+        self.captures.seen(stream, event_id, () if name is None else (name,))
+
+    def _failed(self, event_id: int, stream: Stream | None, error: CudaError) -> None:
+        self._answers.refuse(event_id, stream, reasons.of_record(error, inside=False), str(error))
         if stream is not None:
-            fields["stream"] = stream.handle
-            fields["device"] = stream.device
-        if self._backend.simulated:
-            fields["simulated"] = True
-        try:
-            self._answer(event_id, fields)
-        except Exception as error:  # noqa: BLE001 - the watcher must live on
-            internal_error("answer of a GPU interval", error)
+            self._maybe_lose(self._home(stream.device), error)
 
+    def _maybe_lose(self, home: Home, error: CudaError) -> None:
+        if error.fatal:
+            home.lose(error)
+            self._rouse()  # what is pending there has no answer yet
 
-def _closed(interval: Interval) -> Event:
-    assert interval.stop is not None, "only closed intervals are pending"
-    return interval.stop
+    def _stay_awake(self) -> float:
+        self._resting = self._asleep = False
+        self._quiet_rounds = 0
+        return POLL_S
+
+    def _rouse(self) -> None:
+        self._stay_awake()
+        self._wake()

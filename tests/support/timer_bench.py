@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from gpu_narration.cuda import CudaError, MockBackend, MockGpu, Stream
-from gpu_narration.cuda.timing import Interval, Timer
+from gpu_narration.cuda.intervals import Interval
+from gpu_narration.cuda.pool import EventPool
+from gpu_narration.cuda.timing import Timer
 from tests.support.recording import ManualClock
 
 
@@ -12,8 +14,10 @@ class Watched(MockBackend):
 
     def __init__(self, gpu: MockGpu) -> None:
         super().__init__(gpu)
-        self.created = 0
+        self.created = self.destroyed = 0
+        #: Calls still to fail: how often, and with which error.
         self.refuse: dict[str, int] = {}
+        self.error = CudaError(999, "cudaErrorUnknown")
 
         def synchronize(stream: Stream | None = None) -> None:
             raise AssertionError("the timer synchronised")
@@ -33,24 +37,38 @@ class Watched(MockBackend):
         self._maybe_fail("elapsed")
         return super().event_elapsed_ns(start, stop, device)
 
+    def event_query(self, event: int) -> bool:
+        self._maybe_fail("query")
+        return super().event_query(event)
+
+    def event_destroy(self, event: int) -> None:
+        self._maybe_fail("destroy")
+        self.destroyed += 1
+        super().event_destroy(event)
+
+    def stream_create(self, device: int) -> Stream:
+        self._maybe_fail("stream")
+        return super().stream_create(device)
+
     def _maybe_fail(self, call: str) -> None:
         if self.refuse.get(call, 0) > 0:
             self.refuse[call] -= 1
-            raise CudaError(999, "cudaErrorUnknown")
+            raise self.error
 
 
 class Bench:
     """A timer, its GPU, and the answers it gave."""
 
-    def __init__(self, pool_limit: int = 4) -> None:
+    def __init__(self, pool_limit: int = 4, *, real_precision: bool = False) -> None:
         self.clock = ManualClock()
-        self.gpu = MockGpu(devices=2, clock=self.clock)
+        self.gpu = MockGpu(devices=2, clock=self.clock, real_precision=real_precision)
         self.backend = Watched(self.gpu)
         self.answers: list[tuple[int, dict[str, object]]] = []
         self.timer = Timer(
             self.backend,
             lambda event_id, fields: self.answers.append((event_id, fields)),
             pool_limit,
+            clock=self.clock,
         )
         self.stream = self.gpu.stream()
 
@@ -67,6 +85,10 @@ class Bench:
     def finish(self) -> None:
         self.clock.step(1_000_000)
         self.timer.poll()
+
+    def pool(self, device: int = 0) -> EventPool:
+        """The pool of a device that was used."""
+        return self.timer._homes[device].pool
 
     def elapsed(self) -> dict[int, object]:
         return {event_id: fields["gpu_ns"] for event_id, fields in self.answers}

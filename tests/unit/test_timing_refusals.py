@@ -66,7 +66,7 @@ def test_a_capture_that_began_inside_is_not_timed(bench: Bench) -> None:
 
     bench.timer.close(interval)
 
-    assert bench.reasons() == {1: "stream capture began inside the span"}
+    assert bench.reasons() == {1: "capture began inside the span"}
 
 
 def test_nothing_is_recorded_into_a_capture(bench: Bench) -> None:
@@ -92,7 +92,26 @@ def test_a_negative_elapsed_time_has_a_reason(bench: Bench) -> None:
 
     bench.finish()
 
-    assert bench.reasons() == {1: "impossible elapsed time -7 ns"}
+    assert bench.reasons() == {1: "impossible elapsed time"}
+
+
+def test_an_elapsed_time_longer_than_the_cpu_waited_is_no_number(bench: Bench) -> None:
+    """GIVEN a pair opened 1 ms before it was seen done, WHEN it reads 2 s."""
+    bench.timed(1, 500)
+    bench.backend.event_elapsed_ns = lambda *_: 2_000_000_000  # type: ignore[method-assign]
+
+    bench.finish()
+
+    assert (bench.elapsed(), bench.reasons()) == ({1: None}, {1: "impossible elapsed time"})
+
+
+def test_an_impossible_value_stands_beside_its_reason(bench: Bench) -> None:
+    bench.timed(1, 500)
+    bench.backend.event_elapsed_ns = lambda *_: -7  # type: ignore[method-assign]
+
+    bench.finish()
+
+    assert bench.answers[0][1]["gpu_detail"] == "-7 ns within 1000000 ns of the CPU's clock"
 
 
 def test_a_stream_destroyed_inside_has_a_reason(bench: Bench) -> None:
@@ -101,21 +120,21 @@ def test_a_stream_destroyed_inside_has_a_reason(bench: Bench) -> None:
 
     bench.timer.close(interval)
 
-    assert bench.reasons() == {1: "cudaErrorInvalidResourceHandle (400): the handle is not valid"}
+    assert bench.reasons() == {1: "the stream was destroyed"}
 
 
-def test_a_stream_destroyed_before_has_a_reason(bench: Bench) -> None:
+def test_a_handle_that_is_no_stream_has_a_reason(bench: Bench) -> None:
     bench.gpu.destroy_stream(bench.stream)
 
     bench.timer.open(1, bench.stream)
 
-    assert bench.reasons() == {1: "cudaErrorInvalidResourceHandle (400): the handle is not valid"}
+    assert bench.reasons() == {1: "unknown stream"}
 
 
 def test_what_is_no_stream_has_a_reason(bench: Bench) -> None:
     bench.timer.open(1, "seven")
 
-    assert bench.reasons() == {1: "not a stream of the simulated GPU: str"}
+    assert bench.reasons() == {1: "unknown stream"}
 
 
 def test_a_failing_reading_has_a_reason(bench: Bench) -> None:
@@ -124,7 +143,16 @@ def test_a_failing_reading_has_a_reason(bench: Bench) -> None:
 
     bench.finish()
 
-    assert bench.reasons() == {1: "cudaErrorUnknown (999)"}
+    assert bench.reasons() == {1: "a CUDA call failed"}
+
+
+def test_the_name_of_a_cuda_error_stands_beside_its_reason(bench: Bench) -> None:
+    bench.timed(1, 500)
+    bench.backend.refuse["elapsed"] = 1
+
+    bench.finish()
+
+    assert bench.answers[0][1]["gpu_detail"] == "cudaErrorUnknown (999)"
 
 
 def test_a_failing_reading_does_not_stop_the_next(bench: Bench) -> None:
@@ -205,10 +233,12 @@ def test_abandoning_while_another_thread_reads_answers_once(bench: Bench) -> Non
 def test_an_answer_that_fails_does_not_stop_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[str] = []
     monkeypatch.setattr(
-        "gpu_narration.cuda.timing.internal_error", lambda _, error: told.append(str(error))
+        "gpu_narration.cuda.answers.internal_error", lambda _, error: told.append(str(error))
     )
     bench = Bench()
-    bench.timer = Timer(bench.backend, lambda event_id, _: 1 // (event_id - 1))
+    bench.timer = Timer(
+        bench.backend, lambda event_id, _: 1 // (event_id - 1), clock=bench.clock
+    )
     bench.timed(1, 10)
     bench.timed(2, 10)
 
