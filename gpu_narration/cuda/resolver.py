@@ -38,6 +38,8 @@ class Resolver:
         #: By stream, and by thread where a stream is another one in each.
         self._queues: dict[tuple[Stream, int], deque[Interval]] = {}
         self._next_beat_ns = 0
+        #: How many were answered, all in all.
+        self.answered = 0
 
     @property
     def pending(self) -> int:
@@ -133,6 +135,7 @@ class Resolver:
                 }
             queue.popleft()
             interval.give_back()
+            self.answered += 1
             if self._answers.claim(interval):
                 self._answers.give(interval.event_id, interval.stream, fields)
 

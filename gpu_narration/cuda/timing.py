@@ -76,7 +76,7 @@ class Timer:
         self._default_scopes = DefaultScopes(backend)
         self._resolver = Resolver(backend, self._answers, clock, self._open)
         self._polling = threading.Lock()
-        self._quiet_rounds = 0
+        self._quiet_rounds = self._answered = 0
         #: The watcher comes only at its long pace; not until it is woken.
         self._resting = self._asleep = True
         self._ended = self._disowned = False
@@ -199,7 +199,8 @@ class Timer:
 
     def rest(self) -> float | None:
         """After a :meth:`poll`: seconds until the next, or None until ``wake`` is called."""
-        if self.pending:
+        answered, self._answered = self._answered, self._resolver.answered
+        if self.pending or answered != self._answered:
             return self._stay_awake()
         self._quiet_rounds += 1
         if self._quiet_rounds <= _LINGER:

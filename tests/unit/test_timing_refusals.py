@@ -236,9 +236,7 @@ def test_an_answer_that_fails_does_not_stop_the_next(monkeypatch: pytest.MonkeyP
         "gpu_narration.cuda.answers.internal_error", lambda _, error: told.append(str(error))
     )
     bench = Bench()
-    bench.timer = Timer(
-        bench.backend, lambda event_id, _: 1 // (event_id - 1), clock=bench.clock
-    )
+    bench.timer = Timer(bench.backend, lambda event_id, _: 1 // (event_id - 1), clock=bench.clock)
     bench.timed(1, 10)
     bench.timed(2, 10)
 
