@@ -23,6 +23,18 @@ def test_an_interval_is_not_answered_before_its_work_has_finished(bench: Bench) 
     assert bench.answers == []
 
 
+def test_no_pair_is_read_before_a_query_said_that_it_is_done(bench: Bench) -> None:
+    bench.timed(1, 500)
+    bench.timer.poll()
+    read: list[int] = []
+    bench.backend.event_elapsed_ns = lambda *args: read.append(args) or 0  # type: ignore[method-assign, func-returns-value]
+    bench.clock.step(400)
+
+    bench.timer.poll()
+
+    assert read == []
+
+
 def test_an_interval_is_answered_once_its_work_has_finished(bench: Bench) -> None:
     bench.timed(1, 500)
     bench.clock.step(500)
