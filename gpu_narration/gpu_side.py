@@ -51,7 +51,7 @@ class GpuSide:
         timer = self.session.timer
         if timer is not None and timer.pending:
             self._wake()
-        self.session.finish(poll=False)
+        self.session.finish()
         if self._watcher.stop():
             self.session.release()
         else:

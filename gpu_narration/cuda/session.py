@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 #: enum scope_flags in the core.
 GPU, VRAM = 1, 2
 
+#: How long the end of a recording waits for work on the GPU, in seconds.
+FINISH_PATIENCE_S = 1.0
+
 _current: Session | None = None
 
 
@@ -171,16 +174,16 @@ class Session:
 
     # ---- the end ----
 
-    def finish(self, patience_s: float = 1.0, *, poll: bool = True) -> None:
-        """Answers what the GPU finishes soon, and gives up on the rest; waits for no stream.
+    def finish(self) -> None:
+        """Waits a little for what the watcher still answers, and gives up on the rest.
 
-        ``poll``: nobody else asks what is done.
+        It waits for no stream, and asks the driver nothing.
         """
         timer = self.timer
         if timer is None:
             return
-        give_up = time.monotonic() + patience_s
-        while (timer.poll() if poll else timer.pending) > 0 and time.monotonic() < give_up:
+        give_up = time.monotonic() + FINISH_PATIENCE_S
+        while timer.pending and time.monotonic() < give_up:
             time.sleep(0.001)
         timer.abandon(reasons.NOT_FINISHED)
 

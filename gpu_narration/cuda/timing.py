@@ -59,7 +59,7 @@ class Timer:
         self,
         backend: Backend,
         answer: Answer,
-        pool_limit: int = POOL_LIMIT,
+        pool_limit: int | None = None,
         *,
         clock: Callable[[], int] = time.monotonic_ns,
         wake: Callable[[], object] = lambda: None,
@@ -67,7 +67,7 @@ class Timer:
     ) -> None:
         self._backend = backend
         self._answers = Answers(answer, simulated=backend.simulated)
-        self._pool_limit = pool_limit
+        self._pool_limit = POOL_LIMIT if pool_limit is None else pool_limit
         self._clock = clock
         self._wake = wake
         self._name_of = name_of
