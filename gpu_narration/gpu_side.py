@@ -104,4 +104,5 @@ class GpuSide:
         if timer is None:
             return None
         timer.poll()
+        self.session.tell_new_devices()
         return timer.rest()

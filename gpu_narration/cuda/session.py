@@ -6,6 +6,7 @@ GPU work never touches a driver.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import threading
 import time
@@ -44,6 +45,8 @@ class Session:
         self._choice: Backend | NoBackend | None = None
         self._lock = threading.Lock()
         self._announced = False
+        #: Indices of the devices that the trace knows.
+        self._told: set[int] = set()
         self.timer: Timer | None = None
 
     @property
@@ -212,8 +215,25 @@ class Session:
             _core.note("backend", {"name": None, "reason": choice.reason})
             return
         _core.note("backend", {"name": choice.name, "simulated": choice.simulated})
-        for device in choice.devices():
-            note_device(device, simulated=choice.simulated)
+        self._tell_devices(choice)
+
+    def tell_new_devices(self) -> None:
+        """Notes devices in the trace that could not be known when the backend was chosen.
+
+        For the watcher: a program may initialise CUDA long after the recording began.
+        """
+        choice, timer = self._choice, self.timer
+        if timer is None or choice is None or isinstance(choice, NoBackend):
+            return
+        if not self._told.issuperset(timer.devices()):
+            with contextlib.suppress(CudaError), self._lock:  # its intervals say what is wrong
+                self._tell_devices(choice)
+
+    def _tell_devices(self, backend: Backend) -> None:
+        for device in backend.devices():
+            if device.index not in self._told:
+                self._told.add(device.index)
+                note_device(device, simulated=backend.simulated)
 
 
 def _scope_name(event_id: int) -> str | None:

@@ -197,6 +197,10 @@ class Timer:
         """How many closed intervals have no answer yet."""
         return 0 if self._ended else self._resolver.pending
 
+    def devices(self) -> list[int]:
+        """The devices that were used."""
+        return list(self._homes)
+
     def rest(self) -> float | None:
         """After a :meth:`poll`: seconds until the next, or None until ``wake`` is called."""
         answered, self._answered = self._answered, self._resolver.answered
