@@ -30,7 +30,7 @@ from collections.abc import Callable, Iterator
 
 from gpu_narration.cuda.backend import Backend, CudaError, Event, Stream
 
-#: ``cuEventElapsedTime``: "with a resolution of approximately 0.5 microseconds".
+#: Of ``cuEventElapsedTime``: CUDA Driver API, Event Management.
 RESOLUTION_NS = 500
 #: The longest distance that is read as one, in ns.
 REACH_NS = 4_096_000_000

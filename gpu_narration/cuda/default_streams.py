@@ -57,35 +57,32 @@ class DefaultScopes:
     Nothing is asked of the driver while there is none.  Safe from any thread.
     """
 
-    __slots__ = ("_backend", "_open")
+    __slots__ = ("_backend", "open")
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        #: By identity; each with the kind of its stream.
-        self._open: dict[Interval, StreamKind] = {}
-
-    def __bool__(self) -> bool:
-        return bool(self._open)
+        #: Each with the kind of its stream.  While it is empty there is nothing to see.
+        self.open: dict[Interval, StreamKind] = {}
 
     def enter(self, scope: Interval) -> None:
         """A scope without an explicit stream has begun; only default streams matter."""
         kind = DEFAULT_KINDS.get(scope.stream.handle)
         if kind is not None:
-            self._open[scope] = kind
+            self.open[scope] = kind
 
     def leave(self, scope: Interval) -> None:
-        self._open.pop(scope, None)
+        self.open.pop(scope, None)
 
     def saw(self, stream: Stream) -> None:
         """Work on this stream, now: spoils the scopes that do not bracket it."""
         kind = self._kind(stream)
-        for scope, own in list(self._open.items()):
+        for scope, own in list(self.open.items()):
             if scope.stream.device == stream.device:
                 scope.spoiled = scope.spoiled or _SPOILS.get((own, kind), "")
 
     def saw_foreign(self) -> None:
         """A library was called that puts its work on non-blocking streams of its own."""
-        for scope, own in list(self._open.items()):
+        for scope, own in list(self.open.items()):
             scope.spoiled = scope.spoiled or _SPOILS[own, StreamKind.NON_BLOCKING]
 
     def _kind(self, stream: Stream) -> StreamKind:

@@ -23,6 +23,8 @@ CONTEXT_DESTROYED = "the context was destroyed"
 DEVICE_LOST = "the device is lost"
 WORK_FAILED = "work on the GPU failed"
 LAUNCH_FAILED = "the launch failed"
+COMPILED = "compiled inside the launch"
+NOT_TIMED = "launches of this kernel are not timed"
 POOL_EXHAUSTED = "event pool exhausted"
 IMPOSSIBLE = "impossible elapsed time"
 CALL_FAILED = "a CUDA call failed"
@@ -43,7 +45,7 @@ _DEVICE_ERRORS = frozenset({46, 100, 214, 220, 226, 810, 911})
 
 def sampled(every: int) -> str:
     """Of a launch that the sample left out."""
-    return f"one launch in {every} is timed" if every > 0 else "launches of it are not timed"
+    return f"one launch in {every} is timed" if every > 0 else NOT_TIMED
 
 
 def no_gpu(why: str) -> str:

@@ -74,6 +74,7 @@ class Timer:
         self._homes: dict[int, Home] = {}
         self._open: set[Interval] = set()
         self._default_scopes = DefaultScopes(backend)
+        self._on_default = self._default_scopes.open
         self._resolver = Resolver(backend, self._answers, clock, self._open)
         self._polling = threading.Lock()
         self._quiet_rounds = self._answered = 0
@@ -94,16 +95,15 @@ class Timer:
         try:
             target = self._backend.stream_of(stream)
             home = self._homes.get(target.device) or self._home(target.device)
-            refusal = self._refusal(home)
-            if refusal is not None:
-                self._answers.refuse(event_id, target, *refusal)
+            if self._ended or home.lost:
+                self._answers.refuse(event_id, target, *self._refusal(home))
                 return None
             status = self._backend.capture_status(target)
             if status is not _NONE:
                 self._captured(target, event_id)
                 self._answers.refuse(event_id, target, reasons.of_capture(status, inside=False))
                 return None
-            if self._default_scopes:
+            if self._on_default:
                 self._default_scopes.saw(target)
             start = home.pool.take()
             if start is None:
@@ -137,9 +137,14 @@ class Timer:
         """Records the second event; the answer comes from a later :meth:`poll`."""
         self._leave(interval)
         home, stream = interval.home, interval.stream
-        refusal = self._refusal(home) or self._unfit(interval)
-        if refusal is not None:
-            self._drop(interval, *refusal)
+        if self._ended or home.lost:
+            self._drop(interval, *self._refusal(home))
+            return
+        if interval.thread and interval.thread != threading.get_ident():
+            self._drop(interval, reasons.OTHER_THREAD)
+            return
+        if interval.spoiled:
+            self._drop(interval, interval.spoiled)
             return
         try:
             status = self._backend.capture_status(stream)
@@ -174,7 +179,7 @@ class Timer:
 
     def saw(self, stream: Stream) -> None:
         """Work that is not timed was put on this stream."""
-        if self._default_scopes:
+        if self._on_default:
             self._default_scopes.saw(stream)
 
     def saw_foreign(self) -> None:
@@ -255,19 +260,13 @@ class Timer:
             home = self._homes.setdefault(device, Home(self, device, pool, anchors))
         return home
 
-    def _refusal(self, home: Home) -> tuple[str, str] | None:
+    def _refusal(self, home: Home) -> tuple[str, str]:
         """Why nothing on this device is timed any more."""
-        return (reasons.NOT_FINISHED, "") if self._ended else home.lost
-
-    def _unfit(self, interval: Interval) -> tuple[str] | None:
-        """Why the number of an interval would mislead."""
-        if interval.thread and interval.thread != threading.get_ident():
-            return (reasons.OTHER_THREAD,)
-        return (interval.spoiled,) if interval.spoiled else None
+        return home.lost or (reasons.NOT_FINISHED, "")
 
     def _leave(self, interval: Interval) -> None:
         self._open.discard(interval)
-        if self._default_scopes:
+        if self._on_default:
             self._default_scopes.leave(interval)
 
     def _drop(self, interval: Interval, reason: str, detail: str = "") -> None:
