@@ -91,9 +91,16 @@ class Timer:
         ``scope``: the time is meant to be that of everything inside, so without a
         stream of its own it abstains where :mod:`default_streams` says so.
         """
-        target: Stream | None = None
         try:
             target = self._backend.stream_of(stream)
+        except CudaError as error:
+            self._failed(event_id, None, error)
+            return None
+        except Exception as error:  # noqa: BLE001 - a program's object may raise anything
+            detail = str(error) if type(error) is TypeError else type(error).__name__
+            self._answers.refuse(event_id, None, reasons.UNKNOWN_STREAM, detail)
+            return None
+        try:
             home = self._homes.get(target.device) or self._home(target.device)
             if self._ended or home.lost:
                 self._answers.refuse(event_id, target, *self._refusal(home))
@@ -117,9 +124,6 @@ class Timer:
                 raise
         except CudaError as error:
             self._failed(event_id, target, error)
-            return None
-        except TypeError as error:
-            self._answers.refuse(event_id, target, reasons.UNKNOWN_STREAM, str(error))
             return None
         thread = threading.get_ident() if target.handle == PER_THREAD_HANDLE else 0
         interval = Interval(event_id, target, home, start, opened_ns, thread)

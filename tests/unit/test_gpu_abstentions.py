@@ -79,6 +79,18 @@ def legacy_beside_non_blocking(gpu: MockGpu, clock: ManualClock) -> None:
     clock.step(1000)
 
 
+def legacy_beside_an_untimed_launch(gpu: MockGpu, _: ManualClock) -> None:
+    stream = gpu.stream()
+    saxpy = cuda.kernel(MockKernel("saxpy", 500), every=0)
+    with span("demo", "step", gpu=True):
+        saxpy((1,), (1,), (), stream=stream)
+
+
+def legacy_beside_other_work(gpu: MockGpu, _: ManualClock) -> None:
+    with span("demo", "step", gpu=True):
+        _session().saw_work(gpu.stream())
+
+
 def legacy_beside_a_library(_: MockGpu, __: ManualClock) -> None:
     with span("demo", "step", gpu=True):
         _session().saw_foreign_work()
@@ -168,6 +180,8 @@ CASES: dict[Program, str] = {
     unknown_stream: "unknown stream",
     unknown_handle: "unknown stream",
     legacy_beside_non_blocking: "legacy default stream beside non-blocking ones",
+    legacy_beside_an_untimed_launch: "legacy default stream beside non-blocking ones",
+    legacy_beside_other_work: "legacy default stream beside non-blocking ones",
     legacy_beside_a_library: "legacy default stream beside non-blocking ones",
     per_thread_beside_legacy: "per-thread default stream beside the legacy one",
     another_thread: "per-thread default stream of another thread",
@@ -242,6 +256,20 @@ def test_a_graph_tells_the_scopes_it_was_captured_from(tmp_path: Path) -> None:
     recorded_on_mock(tmp_path, program)
 
     assert handed == [("prefill", "decode"), 3, ()]
+
+
+def test_work_that_others_refused_for_a_capture_is_told_by_name(tmp_path: Path) -> None:
+    """GIVEN a launch in a capture, WHEN the one who left it untimed says so."""
+    handed: list[object] = []
+
+    def program(gpu: MockGpu, _: ManualClock) -> None:
+        stream = gpu.stream()
+        _session().capture_seen(stream, 1, ["saxpy"])
+        handed.append(_session().capture_ended(stream).names)
+
+    recorded_on_mock(tmp_path, program)
+
+    assert handed == [("saxpy",)]
 
 
 def test_a_scope_in_which_a_capture_began_is_among_them(tmp_path: Path) -> None:

@@ -137,6 +137,19 @@ def test_what_is_no_stream_has_a_reason(bench: Bench) -> None:
     assert bench.reasons() == {1: "unknown stream"}
 
 
+def test_a_stream_object_that_raises_has_a_reason(bench: Bench) -> None:
+    class Broken:
+        def __cuda_stream__(self) -> tuple[int, int]:
+            raise RuntimeError("the program's own")
+
+    bench.timer.open(1, Broken())
+
+    assert (bench.reasons(), bench.answers[0][1]["gpu_detail"]) == (
+        {1: "unknown stream"},
+        "RuntimeError",
+    )
+
+
 def test_a_failing_reading_has_a_reason(bench: Bench) -> None:
     bench.timed(1, 500)
     bench.backend.refuse["elapsed"] = 1
