@@ -48,6 +48,12 @@ VOICES = ("human", "cute", "story")
 #: Kinds that last: a first record, and an exit record that ends it.
 SPAN_KINDS = frozenset({Kind.SPAN, Kind.FUNCTION, Kind.FOREIGN})
 
+#: Actor and action of spans in which the program only waits for the GPU.
+WAITS = frozenset({
+    ("cuda", "memcpy"), ("cuda", "stream_synchronize"), ("cuda", "event_synchronize"),
+    ("cuda", "device_synchronize"),
+})  # fmt: skip
+
 
 class Outcome(IntEnum):
     """How a span ended."""

@@ -29,7 +29,8 @@ from gpu_narration.views.units import milliseconds, size
 
 #: Fields that the sentence says, or that are of no use to a reader of lines.
 _SAID = {"cute", "story", "before_bytes", "used_bytes", "total_bytes", "free_bytes",
-         "reserved_bytes", "in_scope", "in_span", "vram_device", "shared_bytes"}  # fmt: skip
+         "reserved_bytes", "in_scope", "in_span", "vram_device", "shared_bytes",
+         "gpu_start_ns", "gpu_end_ns", "gpu_place_error_ns", "gpu_place_reason"}  # fmt: skip
 #: What was learned of an event later goes in this order.
 _LATER = ("gpu_ns", "gpu_reason", "stream", "device", "vram_before_bytes", "vram_after_bytes",
           "vram_delta_bytes", "vram_source", "vram_reason", "error", "simulated")  # fmt: skip
@@ -109,6 +110,8 @@ def _learned(annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     for name in _LATER:
         if name in annotations:
             yield _pair(name, annotations[name])
+            if name == "gpu_ns" and annotations[name] is None and "gpu_reason" not in annotations:
+                yield _pair("gpu_reason", "no reason was recorded")
     for name, value in annotations.items():
         if name not in _LATER and name not in _SAID:
             yield _pair(name, value)
