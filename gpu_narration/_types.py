@@ -42,17 +42,15 @@ class Kind(IntEnum):
     VRAM = 12
 
 
+#: Actions of the actor ``cuda`` in which the program waits for the GPU: spans of these
+#: names are time that nobody worked in.
+WAITS = frozenset({"memcpy", "stream_synchronize", "event_synchronize", "device_synchronize"})
+
 #: Whose words a narration can be shown in; an event that lacks one falls back to the first.
 VOICES = ("human", "cute", "story")
 
 #: Kinds that last: a first record, and an exit record that ends it.
 SPAN_KINDS = frozenset({Kind.SPAN, Kind.FUNCTION, Kind.FOREIGN})
-
-#: Actor and action of spans in which the program only waits for the GPU.
-WAITS = frozenset({
-    ("cuda", "memcpy"), ("cuda", "stream_synchronize"), ("cuda", "event_synchronize"),
-    ("cuda", "device_synchronize"),
-})  # fmt: skip
 
 
 class Outcome(IntEnum):

@@ -97,7 +97,7 @@ def summarise(
         if event.phase is Phase.END:
             elapsed_ns = event.elapsed_ns or 0
             learned = annotations(event)
-            if (event.names[0], event.names[1]) in WAITS:
+            if _is_wait(event):
                 waits.end(event, simulated=learned.get("simulated") is True)
                 waiting.add(event.monotonic_ns - elapsed_ns, event.monotonic_ns)
             else:
@@ -105,7 +105,7 @@ def summarise(
             if "gpu_ns" in learned:
                 gpu.scope(event, learned, failed=event.outcome is Outcome.ERROR)
         elif event.phase is Phase.BEGIN:
-            (waits if (event.names[0], event.names[1]) in WAITS else spans).begin(event)
+            (waits if _is_wait(event) else spans).begin(event)
         elif event.kind is Kind.LAUNCH:
             gpu.launch(event, annotations(event))
         elif event.kind is Kind.VRAM:
@@ -127,6 +127,10 @@ def summarise(
         gpu.unplaced(),
         memory.rows,
     )
+
+
+def _is_wait(event: Event) -> bool:
+    return event.names[0] == "cuda" and event.names[1] in WAITS
 
 
 def device_uuids(trace: Trace) -> dict[tuple[int, int], str]:
