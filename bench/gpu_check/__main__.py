@@ -22,7 +22,6 @@ from bench.gpu_check.preparing import CannotPrepareError
 
 ROOT = Path(__file__).resolve().parents[2]
 RESULTS = ROOT / "bench" / "results"
-SCRATCH = ROOT / "build" / "gpu_check"
 
 FORMAT = 1
 PART_PATIENCE_S = 300
@@ -52,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
             return NO_GPU
     try:
         env, where = _prepare(options, cuda)
-        counter = preparing.build_counter(SCRATCH)
+        counter = preparing.build_counter(options.scratch)
     except CannotPrepareError as error:
         print(f"gpu_check: {error}", file=sys.stderr)
         return CANNOT
@@ -82,6 +81,12 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     )
     parser.add_argument("--quick", action="store_true", help="few turns: to try the program")
     parser.add_argument(
+        "--scratch",
+        type=Path,
+        default=ROOT / "build" / "gpu_check",
+        help="where wheels are installed to and the C core is built; build/gpu_check",
+    )
+    parser.add_argument(
         "--installed", action="store_true", help="do not build: the package that this Python has"
     )
     options = parser.parse_args(arguments)
@@ -96,7 +101,8 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 
 def _prepare(options: argparse.Namespace, cuda: int | str) -> tuple[dict[str, str], list[str]]:
     """The environment for the parts, and the folders that packages come from."""
-    packages, built = SCRATCH / "packages", SCRATCH / "built"
+    packages, built = options.scratch / "packages", options.scratch / "built"
+    bench = preparing.show_bench(ROOT, options.scratch / "tree")
     folders = []
     if options.wheels is not None:
         print("gpu_check: installing the wheels", file=sys.stderr)
@@ -104,13 +110,13 @@ def _prepare(options: argparse.Namespace, cuda: int | str) -> tuple[dict[str, st
         folders = [packages]
     where = [*map(str, folders), *sys.path]
     if options.installed:
-        return preparing.environment(*folders, ROOT), where
+        return preparing.environment(*folders, bench), where
     missing = preparing.missing_tools(where)
     if missing:
         raise CannotPrepareError("cannot build here:\n  " + "\n  ".join(missing))
     print("gpu_check: building the C core", file=sys.stderr)
     preparing.build(ROOT, built, preparing.environment(*folders))
-    return preparing.environment(built / "lib", *folders, ROOT), where
+    return preparing.environment(built / "lib", *folders, bench), where
 
 
 def _measure(

@@ -30,8 +30,8 @@ typedef void *(*lookup)(void *, const char *);
 static const char *const counted[] = {
     "cuCtxSynchronize", "cuStreamSynchronize", "cuEventSynchronize",
     "cuMemcpyDtoH",     "cuMemcpyHtoD",        "cuMemcpyDtoD",       "cuMemcpy",
-    "cuMemFree",        "cuEventQuery",        "cuEventRecord",      "cuEventElapsedTime",
-    "cuEventCreate",    "cuStreamGetCaptureInfo", "cuStreamIsCapturing",
+    "cuMemFree",        "cuEventQuery",        "cuEventRecord",      "cuEventRecordWithFlags",
+    "cuEventCreate",    "cuEventElapsedTime",  "cuStreamIsCapturing", "cuStreamGetCaptureInfo",
 };
 
 enum { SLOTS = 64, NAME_BYTES = 64, ASKERS = 8 };
@@ -93,12 +93,12 @@ static void *in_front_of(const char *name, void *real)
     pthread_mutex_lock(&lock);
     int count = atomic_load(&used);
     for (int i = 0; i < SLOTS; i++) {
-        if (i < count && slots[i].real != wanted)
+        if (i < count && (slots[i].real != wanted || strcmp(slots[i].name, name) != 0))
             continue;
-        if (i == count) {
+        if (i >= count) {
             memcpy(slots[i].name, name, strlen(name) + 1);
             slots[i].real = wanted;
-            atomic_store(&used, count + 1);
+            atomic_store(&used, i + 1);
         }
         memcpy(&found, &counting[i], sizeof found);
         break;

@@ -106,7 +106,7 @@ def install(wheels: Path, cuda: int, target: Path) -> None:
     wanted = [*COMMON, *FOR_CUDA[major], *(name for name in OPTIONAL if name in carried)]
     command = [
         sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check",
-        "--no-index", "--find-links", str(folder), "--target", str(target), *wanted,
+        "--root-user-action=ignore", "--no-index", "--find-links", str(folder), "--target", str(target), *wanted,
     ]  # fmt: skip
     if subprocess.run(command, check=False).returncode != 0:
         raise CannotPrepareError(
@@ -130,6 +130,18 @@ def build(root: Path, target: Path, env: Mapping[str, str]) -> None:
     done = subprocess.run(command, cwd=root, env=env, capture_output=True, text=True, check=False)
     if done.returncode != 0:
         raise CannotPrepareError(f"the C core does not build:\n{done.stdout}{done.stderr}".rstrip())
+
+
+def show_bench(root: Path, target: Path) -> Path:
+    """A folder from which ``bench`` can be imported, and nothing else of the source tree:
+    the package that is measured must not be shadowed by its sources.
+    """
+    target.mkdir(parents=True, exist_ok=True)
+    link = target / "bench"
+    if not link.is_symlink() or link.readlink() != root / "bench":
+        link.unlink(missing_ok=True)
+        link.symlink_to(root / "bench")
+    return target
 
 
 def build_counter(target: Path) -> Path:
