@@ -12,10 +12,10 @@ from gpu_narration.tracefile.format import Value
 
 
 def launches(path: Path, name: str) -> list[dict[str, Value]]:
-    """The annotations of all launches of a name, in order."""
+    """What is known of all launches of a name, in order."""
     trace = Trace(path)
     return [
-        dict(trace.annotations(event))
+        {**event.fields, **trace.annotations(event)}
         for event in trace.events()
         if event.kind is Kind.LAUNCH and event.names[2] == name
     ]

@@ -142,7 +142,8 @@ class DeviceRow:
 class GpuTime:
     """Collects launches and scopes, one at a time.
 
-    ``uuids`` tells which GPU a device index of a process means, where the trace says it.
+    What is ``known`` of one are its fields, those that came with the event and those that
+    came later.  ``uuids`` tells which GPU a device index of a process means, where the trace says it.
     """
 
     def __init__(self, by: By, uuids: Mapping[tuple[int, int], str]) -> None:
@@ -152,24 +153,24 @@ class GpuTime:
         self._scopes: dict[tuple[object, ...], GpuRow] = {}
         self._streams: dict[tuple[object, ...], StreamRow] = {}
 
-    def launch(self, event: Event, learned: Mapping[str, Value]) -> None:
+    def launch(self, event: Event, known: Mapping[str, Value]) -> None:
         """Takes in a launch, or the launch of a graph."""
-        row = self._row(self._launches, event, learned, event.names[2] or "?")
-        row.failed += "error" in learned
-        scopes = event.fields.get("scopes")
+        row = self._row(self._launches, event, known, event.names[2] or "?")
+        row.failed += "error" in known
+        scopes = known.get("scopes")
         if isinstance(scopes, str):
             row.scopes = scopes
-        stream = self._stream(event, learned)
-        self._take(row, stream, stream.launches, learned, event.monotonic_ns)
+        stream = self._stream(event.process, known)
+        self._take(row, stream, stream.launches, known, event.monotonic_ns)
 
-    def scope(self, event: Event, learned: Mapping[str, Value], *, failed: bool) -> None:
+    def scope(self, event: Event, known: Mapping[str, Value], *, failed: bool) -> None:
         """Takes in the end of a span that asked for GPU time."""
         name = f"{event.names[0] or '?'} {event.names[1] or '?'}"
-        row = self._row(self._scopes, event, learned, name)
+        row = self._row(self._scopes, event, known, name)
         row.failed += failed
-        stream = self._stream(event, learned)
+        stream = self._stream(event.process, known)
         began_ns = event.monotonic_ns - (event.elapsed_ns or 0)
-        self._take(row, stream, stream.scopes, learned, began_ns)
+        self._take(row, stream, stream.scopes, known, began_ns)
 
     @property
     def launches(self) -> list[GpuRow]:
@@ -219,14 +220,14 @@ class GpuTime:
         self,
         rows: dict[tuple[object, ...], GpuRow],
         event: Event,
-        learned: Mapping[str, Value],
+        known: Mapping[str, Value],
         name: str,
     ) -> GpuRow:
         action = event.names[1] or "?"
-        simulated = _simulated(event, learned)
+        simulated = _simulated(known)
         where: tuple[int | None, int | None, int | None] = (None, None, None)
         if self._by == "stream":
-            where = event.process, _device(event, learned), _handle(event, learned)
+            where = event.process, _device(known), _handle(known)
         key = (action, name, simulated, *where)
         row = rows.get(key)
         if row is None:
@@ -234,12 +235,12 @@ class GpuTime:
         row.calls += 1
         return row
 
-    def _stream(self, event: Event, learned: Mapping[str, Value]) -> StreamRow:
-        where = event.process, _device(event, learned), _handle(event, learned)
-        key = (*where, _simulated(event, learned))
+    def _stream(self, process: int, known: Mapping[str, Value]) -> StreamRow:
+        where = process, _device(known), _handle(known)
+        key = (*where, _simulated(known))
         row = self._streams.get(key)
         if row is None:
-            row = self._streams[key] = StreamRow(*where, _simulated(event, learned))
+            row = self._streams[key] = StreamRow(*where, _simulated(known))
         return row
 
     def _take(
@@ -247,18 +248,18 @@ class GpuTime:
         row: GpuRow,
         stream: StreamRow,
         work: Work,
-        learned: Mapping[str, Value],
+        known: Mapping[str, Value],
         called_ns: int,
     ) -> None:
         work.calls += 1
-        elapsed_ns = learned.get("gpu_ns")
+        elapsed_ns = known.get("gpu_ns")
         if not _is_number(elapsed_ns) or elapsed_ns < 0:
-            _count(row.untimed, IMPOSSIBLE if _is_number(elapsed_ns) else _reason(learned))
+            _count(row.untimed, IMPOSSIBLE if _is_number(elapsed_ns) else _reason(known))
             return
         row.elapsed.add(elapsed_ns)
         work.timed += 1
         work.elapsed_ns += elapsed_ns
-        place = place_of(learned, called_ns)
+        place = place_of(known, called_ns)
         if isinstance(place, str):
             _count(row.unplaced, place)
             return
@@ -295,16 +296,16 @@ class GpuTime:
         )
 
 
-def place_of(learned: Mapping[str, Value], called_ns: int) -> Place | str:
+def place_of(known: Mapping[str, Value], called_ns: int) -> Place | str:
     """Where the work lies on the timeline, or the reason why that is not known.
 
     Work cannot end before it was asked for: a placement that says so by more than
     its own bound is refused.
     """
-    start_ns, end_ns = learned.get("gpu_start_ns"), learned.get("gpu_end_ns")
-    error_ns = learned.get("gpu_place_error_ns")
+    start_ns, end_ns = known.get("gpu_start_ns"), known.get("gpu_end_ns")
+    error_ns = known.get("gpu_place_error_ns")
     if not _is_number(start_ns) or not _is_number(end_ns) or not _is_number(error_ns):
-        reason = learned.get("gpu_place_reason")
+        reason = known.get("gpu_place_reason")
         return reason if isinstance(reason, str) and reason else NO_PLACE
     if end_ns < start_ns or error_ns < 0:
         return IMPOSSIBLE_PLACE
@@ -313,8 +314,8 @@ def place_of(learned: Mapping[str, Value], called_ns: int) -> Place | str:
     return Place(start_ns, end_ns, error_ns)
 
 
-def _reason(learned: Mapping[str, Value]) -> str:
-    reason = learned.get("gpu_reason")
+def _reason(known: Mapping[str, Value]) -> str:
+    reason = known.get("gpu_reason")
     return reason if isinstance(reason, str) and reason else NO_ANSWER
 
 
@@ -322,18 +323,18 @@ def _is_number(value: Value) -> TypeGuard[int]:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _device(event: Event, learned: Mapping[str, Value]) -> int | None:
-    value = learned.get("device", event.fields.get("device"))
+def _device(known: Mapping[str, Value]) -> int | None:
+    value = known.get("device")
     return value if _is_number(value) else None
 
 
-def _handle(event: Event, learned: Mapping[str, Value]) -> int | None:
-    value = learned.get("stream", event.fields.get("stream"))
+def _handle(known: Mapping[str, Value]) -> int | None:
+    value = known.get("stream")
     return value if _is_number(value) else None
 
 
-def _simulated(event: Event, learned: Mapping[str, Value]) -> bool:
-    return event.fields.get("simulated") is True or learned.get("simulated") is True
+def _simulated(known: Mapping[str, Value]) -> bool:
+    return known.get("simulated") is True
 
 
 def _last(number: int | None) -> tuple[bool, int]:

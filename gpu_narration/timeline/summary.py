@@ -107,7 +107,8 @@ def summarise(
         elif event.phase is Phase.BEGIN:
             (waits if _is_wait(event) else spans).begin(event)
         elif event.kind is Kind.LAUNCH:
-            gpu.launch(event, annotations(event))
+            # What was known at once is in the event itself.
+            gpu.launch(event, {**event.fields, **annotations(event)})
         elif event.kind is Kind.VRAM:
             memory.take(event)
     spans.close()

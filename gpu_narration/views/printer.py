@@ -148,4 +148,7 @@ def is_damaged(notices: Iterable[Notice]) -> bool:
 
 
 def _awaits_gpu(event: Event) -> bool:
-    return event.kind is Kind.LAUNCH and event.phase is Phase.INSTANT
+    """Whether an answer is to come; an event that has one in itself is not timed."""
+    return (
+        event.kind is Kind.LAUNCH and event.phase is Phase.INSTANT and "gpu_ns" not in event.fields
+    )

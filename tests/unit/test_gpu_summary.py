@@ -131,6 +131,15 @@ def test_reasons_are_counted_and_the_most_frequent_comes_first() -> None:
     assert list(told.summary().untimed.items()) == [("stream capture", 2), ("unknown stream", 1)]
 
 
+def test_what_was_known_at_once_counts_as_what_was_learned_later() -> None:
+    """GIVEN a launch that was never to be timed THEN its own fields say why, and where it ran."""
+    told = Story()
+    fields = {"gpu_ns": None, "gpu_reason": "stream capture", "device": 0, "stream": 7}
+    told.launch("a", 0, fields=fields)
+    row = one(told.summary().launches)
+    assert (row.device, row.stream, row.untimed) == (0, 7, {"stream capture": 1})
+
+
 def test_a_launch_without_an_answer_is_counted_as_such() -> None:
     told = Story()
     told.launch("a", 0)
