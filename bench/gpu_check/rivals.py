@@ -33,6 +33,8 @@ def measure(machine: Machine, plan: Plan, rival: str) -> dict[str, object]:
         return {"absent": "the GPU is simulated: there is nothing for it to attach to"}
     if importlib.util.find_spec(module) is None:
         return {"absent": f"the module {module} is not installed ({how})"}
+    if rival == "torch" and not _torch_sees_a_gpu():
+        return {"absent": "this PyTorch sees no GPU"}
     before = {mix.name: _before(machine, mix, plan) for mix in plan.mixes}
     make = _MAKERS[rival]
     rows = []
@@ -41,6 +43,12 @@ def measure(machine: Machine, plan: Plan, rival: str) -> dict[str, object]:
         row = report(mix, interleaved(ways, plan.loop_turns))
         rows.append(row | {"bare_before_it_was_loaded_ns": before[mix.name]})
     return {"rows": rows}
+
+
+def _torch_sees_a_gpu() -> bool:
+    import torch
+
+    return bool(torch.cuda.is_available())
 
 
 def _before(machine: Machine, mix: Mix, plan: Plan) -> int:
