@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 from gpu_narration import correlation, span
 from gpu_narration.cli.app import cli
 from gpu_narration.cuda import MockGpu, MockKernel, kernel
+from gpu_narration.views.units import duration
 from tests.support.programs import begin_python, command, finish, write_program
 from tests.support.recording import ManualClock, recorded_on_mock
 
@@ -159,3 +160,16 @@ def test_the_trace_of_a_killed_program_has_what_it_did(tmp_path: Path) -> None:
     (launch,) = record["launches"]
     assert (launch["timed"], launch["elapsed_on_stream"], launch["simulated"]) == (0, None, True)
     assert launch["untimed"] == {"no answer in the trace": 1}
+
+
+def test_the_demo_shows_two_streams_that_overlap_each_with_its_own_time(tmp_path: Path) -> None:
+    """GIVEN the demo THEN each of its streams has a row with the time that is its own."""
+    demo = command("demo", "--backend", "mock", "--tokens", "1", "--quiet", cwd=tmp_path)
+    assert demo.returncode == 0, demo.stderr
+    record = as_json(tmp_path / "demo.gnt")
+    elapsed = [stream["launches"]["elapsed_ns"] for stream in record["streams"]]
+    shown = [duration(ns) for ns in elapsed]
+    rows = [line for line in demo.stdout.splitlines() if line.startswith("gpu0 simulated  ")]
+    rows = rows[:2]  # of the streams; the device's memory has a row like theirs
+    assert len(elapsed) == 2
+    assert [text in row for text, row in zip(shown, rows, strict=True)] == [True, True]
