@@ -42,6 +42,10 @@ class Kind(IntEnum):
     VRAM = 12
 
 
+#: Actions of the actor ``cuda`` in which the program waits for the GPU: spans of these
+#: names are time that nobody worked in.
+WAITS = frozenset({"memcpy", "stream_synchronize", "event_synchronize", "device_synchronize"})
+
 #: Whose words a narration can be shown in; an event that lacks one falls back to the first.
 VOICES = ("human", "cute", "story")
 

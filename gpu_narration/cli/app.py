@@ -17,6 +17,7 @@ class LazyGroup(click.Group):
         "doctor": "Says what was found on this machine, and what to do about what is missing.",
         "run": "Runs a Python program and records it.",
         "show": "Prints a trace as text.",
+        "spans": "Sums a trace up: spans, waiting, GPU time, memory.",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -48,6 +49,7 @@ Examples:
   gpu-narration demo
   gpu-narration run -o app.gnt app.py --steps 10
   gpu-narration show app.gnt | less
+  gpu-narration spans app.gnt
   gpu-narration doctor
 
 \b

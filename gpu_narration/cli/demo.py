@@ -53,7 +53,8 @@ def demo(
     The narration goes to stderr as it happens, the summary to stdout.
     """
     from gpu_narration.demo import story
-    from gpu_narration.timeline.summary import summarise
+    from gpu_narration.timeline import order
+    from gpu_narration.timeline.summary import device_uuids, summarise
     from gpu_narration.tracefile import Trace
     from gpu_narration.views.summary import print_summary
     from gpu_narration.views.units import size
@@ -63,7 +64,8 @@ def demo(
         console=False if quiet else voice, overwrite=True,
     )  # fmt: skip
     trace = Trace(outcome.path)
-    summary = summarise(trace.events(), trace.annotations)
+    summary = summarise(trace.events(), trace.annotations, uuids=device_uuids(trace))
+    order.sort(summary, "total")
     print()
     if outcome.said is not None:
         print(f'The model said: "{outcome.said}"')
@@ -75,7 +77,7 @@ def demo(
     else:
         print(f"The GPU was real, through {outcome.backend}")
     print()
-    print_summary(summary, sys.stdout, color=wants_color(color, sys.stdout))
+    print_summary(summary, sys.stdout, color=wants_color(color, sys.stdout), limit=10)
     records = outcome.stats.get("records", 0)
     cost_ns = records * outcome.event_cost_ns
     print(

@@ -110,7 +110,9 @@ class SimulatedMachine:
 
     @staticmethod
     def _kernel(name: str, spec: KernelSpec) -> TracedKernel:
-        return kernel(MockKernel(name, lambda _grid, _block, args: spec.simulated_ns(args)))
+        return kernel(
+            MockKernel(name, lambda _grid, _block, args: spec.simulated_ns(args)), every=1
+        )
 
 
 class CupyMachine:
@@ -125,7 +127,7 @@ class CupyMachine:
         self._y = cupy.ones(ELEMENTS, dtype=cupy.float32)
         self._specs = catalogue()
         self._kernels = {
-            name: kernel(cupy.RawKernel(source(name), spec.function))
+            name: kernel(cupy.RawKernel(source(name), spec.function), every=1)
             for name, spec in self._specs.items()
         }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
@@ -139,8 +139,16 @@ class Printer:
                 print(json.dumps(jsonl.notice_object(notice), ensure_ascii=False), file=self._out)
             else:
                 print(self._colored(text.notice_line(notice), Level.WARN), file=self._out)
-        return any(notice.trouble in _DAMAGE for notice in notices)
+        return is_damaged(notices)
+
+
+def is_damaged(notices: Iterable[Notice]) -> bool:
+    """Whether a trace is damaged, by what it tells of itself."""
+    return any(notice.trouble in _DAMAGE for notice in notices)
 
 
 def _awaits_gpu(event: Event) -> bool:
-    return event.kind is Kind.LAUNCH and event.phase is Phase.INSTANT
+    """Whether an answer is to come; an event that has one in itself is not timed."""
+    return (
+        event.kind is Kind.LAUNCH and event.phase is Phase.INSTANT and "gpu_ns" not in event.fields
+    )

@@ -110,6 +110,8 @@ def _learned(annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     for name in _LATER:
         if name in annotations:
             yield _pair(name, annotations[name])
+            if name == "gpu_ns" and annotations[name] is None and "gpu_reason" not in annotations:
+                yield _pair("gpu_reason", "no reason was recorded")
     for name, value in annotations.items():
         if name not in _LATER and name not in _SAID:
             yield _pair(name, value)

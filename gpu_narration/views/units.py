@@ -31,3 +31,19 @@ def size(count: int) -> str:
     if unit == 0:
         return f"{sign}{abs(count)} B"
     return f"{sign}{value:.1f} {_UNITS[unit]}"
+
+
+def duration(ns: int) -> str:
+    """Nanoseconds in the unit that reads best, for columns that mix kernels and requests.
+
+    >>> duration(840), duration(31_000), duration(15_200_000), duration(-2_500_000_000)
+    ('840 ns', '31.0 µs', '15.20 ms', '-2.50 s')
+    """
+    size_ns = abs(ns)
+    if size_ns < 1_000:
+        return f"{ns} ns"
+    if size_ns < 999_950:
+        return f"{ns / 1e3:.1f} µs"
+    if size_ns < 999_995_000:
+        return f"{ns / 1e6:.2f} ms"
+    return f"{ns / 1e9:.2f} s"

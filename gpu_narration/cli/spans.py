@@ -1,0 +1,156 @@
+"""``gpu-narration spans``: what a trace amounts to, in tables."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+from click.shell_completion import CompletionItem
+
+from gpu_narration._errors import GpuNarrationError
+from gpu_narration.cli.options import color_option, report_errors, wants_color
+from gpu_narration.timeline.order import SORT_KEYS, SortKey
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from gpu_narration.timeline.gpu_time import By
+    from gpu_narration.tracefile import Event, Trace
+
+#: How many events are read between two looks at the progress bar.
+_STRIDE = 20_000
+
+
+def _actors(
+    ctx: click.Context,
+    param: click.Parameter,  # noqa: ARG001 - click's signature
+    incomplete: str,
+) -> list[CompletionItem]:
+    """The actors of the trace on the command line, for the shell's completion."""
+    from gpu_narration.tracefile import Trace
+
+    # With an option half written click leaves the arguments where they are.
+    given = ctx.params.get("trace") or next(iter(ctx.args), None)
+    try:
+        trace = Trace(given or "")
+    except (GpuNarrationError, OSError):
+        return []  # no trace yet: the shell has nothing to offer
+    sites = [site for process in trace.processes for site in process.decoder.sites.values()]
+    actors = {site.names[0] for site in sites if site.names[0]}
+    return [CompletionItem(actor) for actor in sorted(actors) if actor.startswith(incomplete)]
+
+
+@click.command(
+    epilog="""\b
+Examples:
+  gpu-narration spans demo.gnt
+  gpu-narration spans demo.gnt --by name --sort p99
+  gpu-narration spans demo.gnt --correlation demo-1
+  gpu-narration spans demo.gnt --actor engine --actor cuda --limit 0
+  gpu-narration spans demo.gnt --json | jq '.launches[] | {name, stream, untimed}'
+
+\b
+Elapsed on stream is the time between two events on the stream.  "call to finish" is
+from the CPU time of the call, or of a span's beginning, to the end of its work on the
+GPU, right within ±.  Shares are of the time shown and come from intervals that could
+be placed on the timeline, where overlapping ones count once; ≥ says that some could
+not.  Medians and p99 are exact, by nearest rank.  A dash is unknown; the reasons
+are counted at the end."""
+)
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.option("--by", type=click.Choice(["stream", "name"]), default="stream", show_default=True,
+              help="A GPU row for each name on each stream, or for each name.")  # fmt: skip
+@click.option("--sort", type=click.Choice(SORT_KEYS), default="total", show_default=True,
+              help="What comes first; largest first, names from A on.")  # fmt: skip
+@click.option("--limit", "-n", type=click.IntRange(min=0), default=None, metavar="ROWS",
+              help="Rows of each table, 0 for all; 20 as tables, all as JSON.")  # fmt: skip
+@click.option("--actor", multiple=True, shell_complete=_actors,
+              help="Only this actor (launches have the actor cuda); may be given again.")  # fmt: skip
+@click.option("--correlation", metavar="ID", help="Only events of this request.")
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, times in ns.")
+@color_option
+@report_errors
+def spans(
+    trace: Path,
+    by: By,
+    sort: SortKey,
+    limit: int | None,
+    actor: tuple[str, ...],
+    correlation: str | None,
+    as_json: bool,
+    color: str,
+) -> None:
+    """Sums up TRACE: spans, waiting, GPU time by launch, span, stream and device, and memory.
+
+    Works on the trace of a program that was killed, too: spans without an end are
+    counted as open.  Exit status: 0, or 3 if the trace is damaged.
+    """
+    from gpu_narration.timeline import order
+    from gpu_narration.timeline.summary import device_uuids, summarise
+    from gpu_narration.tracefile import Trace
+    from gpu_narration.views import jsonl, text
+    from gpu_narration.views.printer import is_damaged
+    from gpu_narration.views.summary import ROWS, print_summary
+    from gpu_narration.views.summary_object import summary_object
+
+    opened = Trace(trace)
+    with _progress(opened) as events:
+        summary = summarise(
+            events, opened.annotations, by=by, actors=frozenset(actor), correlation=correlation,
+            uuids=device_uuids(opened),
+        )  # fmt: skip
+    notices = opened.notices()
+    order.sort(summary, sort)
+    pids = [process.pid for process in opened.processes]
+    if as_json:
+        record = summary_object(summary, limit=limit or 0, pids=pids)
+        record["notices"] = [jsonl.notice_object(notice) for notice in notices]
+        print(json.dumps(record, indent=2, ensure_ascii=False))
+    else:
+        print_summary(
+            summary, sys.stdout, color=wants_color(color, sys.stdout),
+            limit=ROWS if limit is None else limit, pids=pids,
+        )  # fmt: skip
+        for notice in notices:
+            print(text.notice_line(notice))
+    if summary.events == 0:
+        of = f" of the request {correlation!r}" if correlation is not None else ""
+        click.echo(f"There are no events{of} in {trace}.", err=True)
+    if is_damaged(notices):
+        sys.exit(3)
+
+
+@contextmanager
+def _progress(trace: Trace) -> Iterator[Iterable[Event]]:
+    """The events, with a bar on stderr if that is a terminal and they are many."""
+    points = [point.monotonic_ns for p in trace.processes for point in p.decoder.clock.points]
+    if not sys.stderr.isatty() or not points:
+        yield trace.events()
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+
+    # Events come in the order of time, so the time of the last one tells how far it is.
+    begin_ns, end_ns = min(points), max(points)
+    bar = Progress(
+        TextColumn("Reading {task.fields[count]:,} events"), BarColumn(), TimeRemainingColumn(),
+        console=Console(stderr=True), transient=True,
+    )  # fmt: skip
+    task = bar.add_task("read", total=max(end_ns - begin_ns, 1), count=0)
+
+    def counted() -> Iterator[Event]:
+        for count, event in enumerate(trace.events(), 1):
+            if count % _STRIDE == 0:
+                bar.update(task, completed=event.monotonic_ns - begin_ns, count=count)
+                bar.start()  # short traces never show a bar; it may be started again
+            yield event
+
+    try:
+        yield counted()
+    finally:
+        bar.stop()
