@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.cuda_programs import Traced, cuda_environment, run_traced
+from tests.support.nvml import GIB, device, nvml_environment
 from tests.support.programs import command, write_program
 
 #: What TIMED programs launch, in ns.
@@ -94,6 +95,25 @@ def test_a_program_that_begins_to_use_cuda_later_is_timed_from_then_on(tmp_path:
     )
 
     assert [type(step["gpu_ns"]) for step in traced.steps()] == [type(None), int]
+
+
+def test_memory_of_a_program_without_a_context_is_read_by_nvml(tmp_path: Path) -> None:
+    """A driver tells it only within a context, and none is made to ask."""
+    (tmp_path / "machine.txt").write_text(device(GIB) + "\n")
+    nvml, cuda = nvml_environment(tmp_path), cuda_environment()
+    paths = f"{cuda['LD_LIBRARY_PATH']}:{nvml['LD_LIBRARY_PATH']}"
+    traced = run_traced(
+        tmp_path,
+        """
+        with span("app", "load", gpu=True, vram=True):
+            pass
+        """,
+        env={**nvml, "LD_LIBRARY_PATH": paths},
+        start='narration.start("t.gnt", nvtx="off")',
+    )
+
+    learned = traced.steps()[0]
+    assert (learned["vram_before_bytes"], learned["vram_source"]) == (GIB, "sampled")
 
 
 # ---- no driver, or not one to use ----
