@@ -10,8 +10,7 @@ The legacy default stream waits for all blocking streams of its device and they
 for it; a non-blocking stream waits for nobody (CUDA driver API, "Stream
 synchronization behavior").
 
-The simulator keeps a ledger of what truly ran when, which tests compare with
-what was measured through events.
+The ledger holds what truly ran when, to compare with what events measured.
 """
 
 from __future__ import annotations

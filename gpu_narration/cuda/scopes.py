@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import sys
 import threading
 
-from gpu_narration.cuda.backend import Backend, CudaError, MemoryInfo
+from gpu_narration.cuda.backend import Backend, CudaError, MemoryInfo, NoContextError
 from gpu_narration.cuda.intervals import Interval
 from gpu_narration.cuda.nvml import NvmlUnavailable
 from gpu_narration.cuda.session import GPU, VRAM, Session
@@ -106,7 +107,10 @@ class ScopeHook:
         if interval is not None:
             return interval.stream.device
         backend = self._backend()
-        return 0 if backend is None else backend.stream_of(stream).device
+        if backend is not None:
+            with contextlib.suppress(NoContextError):
+                return backend.stream_of(stream).device
+        return 0
 
     def _backend(self) -> Backend | None:
         """The backend if the program uses a GPU; asking must not be its first contact."""
@@ -118,7 +122,8 @@ class ScopeHook:
         """From the driver, exactly, where the program has a backend; else from NVML."""
         backend = self._backend() if self.may_read else None
         if backend is not None:
-            return backend.memory_info(device)
+            with contextlib.suppress(NoContextError):  # a driver tells only within one
+                return backend.memory_info(device)
         if not self.contact.is_set():
             # The first span often loads the model: it is worth a wait, but only once.
             patience_s, self._patience_s = self._patience_s, 0.0

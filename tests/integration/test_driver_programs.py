@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import re
 from pathlib import Path
 
 import pytest
 
 from tests.support.cuda_programs import Traced, cuda_environment, run_traced
+from tests.support.nvml import GIB, device, nvml_environment
 from tests.support.programs import command, write_program
 
 #: What TIMED programs launch, in ns.
@@ -94,6 +94,25 @@ def test_a_program_that_begins_to_use_cuda_later_is_timed_from_then_on(tmp_path:
     )
 
     assert [type(step["gpu_ns"]) for step in traced.steps()] == [type(None), int]
+
+
+def test_memory_of_a_program_without_a_context_is_read_by_nvml(tmp_path: Path) -> None:
+    """A driver tells it only within a context, and none is made to ask."""
+    (tmp_path / "machine.txt").write_text(device(GIB) + "\n")
+    nvml, cuda = nvml_environment(tmp_path), cuda_environment()
+    paths = f"{cuda['LD_LIBRARY_PATH']}:{nvml['LD_LIBRARY_PATH']}"
+    traced = run_traced(
+        tmp_path,
+        """
+        with span("app", "load", gpu=True, vram=True):
+            pass
+        """,
+        env={**nvml, "LD_LIBRARY_PATH": paths},
+        start='narration.start("t.gnt", nvtx="off")',
+    )
+
+    learned = traced.steps()[0]
+    assert (learned["vram_before_bytes"], learned["vram_source"]) == (GIB, "sampled")
 
 
 # ---- no driver, or not one to use ----
@@ -318,60 +337,6 @@ def test_a_thread_that_still_works_at_the_end_breaks_nothing(tmp_path: Path) -> 
     )
 
     assert traced.stderr == ""
-
-
-# ---- doctor ----
-
-
-def _doctor(tmp_path: Path, **settings: str) -> dict[str, dict[str, object]]:
-    done = command("doctor", "--json", cwd=tmp_path, env=cuda_environment(**settings))
-    assert done.returncode == 0, done.stderr
-    return {str(finding["subject"]): finding for finding in json.loads(done.stdout)}
-
-
-def test_doctor_shows_the_driver_and_its_devices(tmp_path: Path) -> None:
-    found = _doctor(tmp_path, FAKE_CUDA_DEVICES="2")
-
-    assert found["CUDA driver"]["found"] == "supports CUDA 12.4"
-    assert [found[name]["found"] for name in ("cuda:0", "cuda:1")] == [
-        "GPU-face0000-0000-0000-0000-000000000000 Fake GPU 0 at 0000:01:00.0",
-        "GPU-face0000-0000-0000-0000-000000000001 Fake GPU 1 at 0000:02:00.0",
-    ]
-
-
-def test_doctor_says_which_backend_auto_takes_and_why(tmp_path: Path) -> None:
-    backend = _doctor(tmp_path)["backend auto"]
-
-    assert backend["ok"] is True
-    assert str(backend["found"]).startswith("driver: the driver works")
-
-
-@pytest.mark.parametrize(
-    ("settings", "reason"),
-    [
-        ({"FAKE_CUDA_DEVICES": "0"}, "CUDA cannot be initialised: CUDA_ERROR_NO_DEVICE"),
-        ({"FAKE_CUDA_VERSION": "10020"}, "the driver is too old: it supports CUDA 10.2"),
-        ({"FAKE_CUDA_INIT": "34"}, "CUDA cannot be initialised: CUDA_ERROR_STUB_LIBRARY"),
-        ({"CUDA_VISIBLE_DEVICES": ""}, "CUDA_VISIBLE_DEVICES is '': the program is to see no GPU"),
-        ({"LD_LIBRARY_PATH": ""}, "there is no NVIDIA driver"),
-    ],
-)
-def test_doctor_says_why_the_driver_cannot_be_used(
-    tmp_path: Path, settings: dict[str, str], reason: str
-) -> None:
-    found = _doctor(tmp_path, **settings)
-    driver, backend = found["CUDA driver"], found["backend auto"]
-
-    assert (driver["ok"], backend["ok"]) == (False, False)
-    assert str(driver["found"]).startswith(reason)
-    assert str(backend["found"]).startswith(f"none: {reason}")
-    assert driver["todo"]
-
-
-def test_doctor_shows_what_the_program_may_see(tmp_path: Path) -> None:
-    found = _doctor(tmp_path, CUDA_VISIBLE_DEVICES="0")["CUDA driver"]["found"]
-
-    assert "CUDA_VISIBLE_DEVICES=0" in str(found)
 
 
 def test_looking_for_a_backend_loads_no_framework(tmp_path: Path) -> None:

@@ -251,21 +251,37 @@ class RealDriverBench(DriverBench):
         super().__init__(backend)
         library = self.driver.library
         library.cuModuleLoadData.argtypes = (POINTER(c_void_p), c_char_p)
-        module = self.driver.made("cuModuleLoadData", _SPIN_PTX)
         library.cuModuleGetFunction.argtypes = (POINTER(c_void_p), c_void_p, c_char_p)
-        self._spin = self.driver.made("cuModuleGetFunction", module, b"spin")
         library.cuLaunchKernel.argtypes = (
             c_void_p, *[c_uint] * 7, c_void_p, POINTER(c_void_p), c_void_p,
         )  # fmt: skip
+        #: By device: a function belongs to a context.
+        self._spin: dict[int, int] = {}
 
     def work(self, stream: Any) -> None:
+        target = self.backend.stream_of(stream)
         cycles = c_longlong(WORK_NS)
         arguments = (c_void_p * 1)(addressof(cycles))
-        handle = self.backend.stream_of(stream).handle
-        self.driver("cuLaunchKernel", self._spin, 1, 1, 1, 1, 1, 1, 0, handle, arguments, None)
+        with self._using(target.device):
+            if target.device not in self._spin:
+                module = self.driver.made("cuModuleLoadData", _SPIN_PTX)
+                self._spin[target.device] = self.driver.made("cuModuleGetFunction", module, b"spin")
+            spin = self._spin[target.device]
+            self.driver("cuLaunchKernel", spin, 1, 1, 1, 1, 1, 1, 0, target.handle, arguments, None)
 
     def let_work_finish(self) -> None:
-        self.driver("cuCtxSynchronize")
+        for device in range(self.driver.device_count()):
+            with self._using(device):
+                self.driver("cuCtxSynchronize")
+
+    @contextmanager
+    def _using(self, device: int) -> Iterator[None]:
+        before = self.driver.current()
+        self.driver.use_device(device)
+        try:
+            yield
+        finally:
+            self.driver("cuCtxSetCurrent", before)
 
     def invalidate_capture(self, stream: Any) -> None:
         self.driver.library.cuStreamSynchronize.argtypes = (c_void_p,)
@@ -297,11 +313,17 @@ class CupyBench(Bench):
             return self._cupy.cuda.Stream(non_blocking=not blocking)
 
     def work(self, stream: Any) -> None:
-        with self._stream(stream):
+        target = self.backend.stream_of(stream)
+        with (
+            self._cupy.cuda.Device(target.device),
+            self._cupy.cuda.ExternalStream(target.handle, target.device),
+        ):
             self._spin((1,), (1,), (WORK_NS,))
 
     def let_work_finish(self) -> None:
-        self._cupy.cuda.runtime.deviceSynchronize()
+        for device in range(self._cupy.cuda.runtime.getDeviceCount()):
+            with self._cupy.cuda.Device(device) as current:
+                current.synchronize()
 
     def begin_capture(self, stream: Any) -> None:
         self._cupy.cuda.runtime.streamBeginCapture(
@@ -321,9 +343,6 @@ class CupyBench(Bench):
 
     def current(self) -> object:
         return self._cupy.cuda.runtime.getDevice()
-
-    def _stream(self, stream: Any) -> Any:
-        return self._cupy.cuda.Stream.null if stream is None else stream
 
 
 def code_of(call: Any) -> int:
