@@ -7,10 +7,10 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find gpu_narration kernels -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' -o -name '*.cu' -o -name '*.toml')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types native examples bench check clean
+.PHONY: help demo test lint types native examples bench bench-calls bench-peers bench-check check clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-10s %s\n", $$1, $$2}'
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
 
 demo: $(VENV)/.for-demo ## run a tiny model and some kernels, traced, and show what happened
 	@$(BIN)/gpu-narration demo
@@ -25,6 +25,7 @@ lint: $(VENV)/.for-dev ## ruff: rules and format
 types: $(VENV)/.for-dev ## mypy, strict
 	$(BIN)/mypy
 	$(BIN)/mypy kernels
+	MYPYPATH=bench $(BIN)/mypy bench
 
 native: ## the C core alone, under ASan+UBSan, under TSan, and with all warnings
 	$(MAKE) -C tests/native/core BUILD=$(abspath $(BUILD))/native
@@ -32,8 +33,17 @@ native: ## the C core alone, under ASan+UBSan, under TSan, and with all warnings
 examples: $(VENV)/.for-test ## run every example
 	$(BIN)/python examples/run_all.py
 
-bench: $(VENV)/.for-test ## what an event costs here, beside an empty C call
-	$(BIN)/python bench/first_ratio.py
+bench: $(VENV)/.for-bench ## what the recorder costs here, in ratios, with the ceilings
+	$(BIN)/python bench/ratios.py
+
+bench-calls: $(VENV)/.for-bench ## pytest-benchmark: every call in four states
+	$(BIN)/python bench/suites.py
+
+bench-peers: $(VENV)/.for-bench ## one event here and in other libraries, side by side
+	$(BIN)/python bench/peers.py
+
+bench-check: $(VENV)/$(if $(filter instructions,$(ONLY)),.for-test,.for-bench) ## fail past a ceiling of bench/budgets.toml; ONLY=instructions for busy machines
+	$(BIN)/python bench/check.py $(if $(ONLY),--only $(ONLY))
 
 check: lint types native test examples ## all of the above that can fail
 
@@ -63,3 +73,6 @@ $(VENV)/.for-test: $(VENV)/.made pyproject.toml setup.py $(SOURCES)
 
 $(VENV)/.for-dev: $(VENV)/.for-test
 	$(call install,.[dev])
+
+$(VENV)/.for-bench: $(VENV)/.for-test
+	$(call install,.[bench])
