@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import FunctionType
 from typing import Any, Self
 
 import gpu_narration
@@ -32,19 +33,31 @@ class Block:
     run: Callable[[Any, int], None]
     bare: Callable[[int], None]
 
+    def copy(self) -> Block:
+        """The same loops in code objects of their own.
+
+        The interpreter specialises a call instruction for what it calls.  In a program
+        one instruction calls one thing; a loop that is given a different callable each
+        time would measure how the interpreter changes its mind.
+        """
+        return Block(_copy(self.run), _copy(self.bare))
+
 
 @dataclass(frozen=True, slots=True)
 class Ruler:
-    """What a call is compared with: its name, its loop, and what the loop calls."""
+    """What a call is compared with: its name, a loop of its own, and what the loop calls."""
 
     name: str
     block: Block
     call: Any
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "block", self.block.copy())
+
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """A call of ours, its loop and its rulers, the first of which is *the* ruler."""
+    """A call of ours, a loop of its own and its rulers, the first of which is *the* ruler."""
 
     name: str
     block: Block
@@ -52,6 +65,15 @@ class Case:
     rulers: tuple[Ruler, ...]
     #: What must be in force round the calls.
     inside: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "block", self.block.copy())
+
+
+def _copy(loop: Callable[..., None]) -> Callable[..., None]:
+    assert isinstance(loop, FunctionType)
+    code = loop.__code__.replace()
+    return FunctionType(code, loop.__globals__, loop.__name__, closure=loop.__closure__)
 
 
 # ---- loops ----

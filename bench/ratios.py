@@ -134,7 +134,7 @@ def import_ms(runs: int) -> Spread:
         "maps = open('/proc/self/maps').read()\n"
         "assert 'libcuda' not in maps and 'libnvidia' not in maps, 'import loads a driver'\n"
     )
-    command = [sys.executable, "-X", "importtime", "-c", program]
+    command = [sys.executable, "-P", "-X", "importtime", "-c", program]
     spent = []
     for _ in range(runs + 1):
         done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=60)

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from calls import Block
+from calls import WARM_UP, Block
 
 
 class Spread(NamedTuple):
@@ -53,14 +53,19 @@ class Turns:
 
     def __init__(self) -> None:
         self.rows: dict[str, list[float]] = {}
+        self._loops: dict[str, Block] = {}
 
     def add(self, row: str, ns: float) -> None:
         self.rows.setdefault(row, []).append(ns)
 
     def measure(self, row: str, block: Block, call: Any, count: int) -> None:
-        """Adds what one call costs, the loop taken off."""
-        base = ns_per_pass(block, count)
-        self.add(row, ns_per_call(block, call, count) - base)
+        """Adds what one call costs, the loop taken off; each row has a loop of its own."""
+        if row not in self._loops:
+            self._loops[row] = block.copy()
+            self._loops[row].run(call, min(WARM_UP, count))
+        loop = self._loops[row]
+        base = ns_per_pass(loop, count)
+        self.add(row, ns_per_call(loop, call, count) - base)
 
     def ns(self, row: str) -> Spread:
         return Spread.of(self.rows[row])
