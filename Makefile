@@ -45,7 +45,7 @@ bench-peers: $(VENV)/.for-bench ## one event here and in other libraries, side b
 bench-check: $(VENV)/$(if $(filter instructions,$(ONLY)),.for-test,.for-bench) ## fail past a ceiling of bench/budgets.toml; ONLY=instructions for busy machines
 	$(BIN)/python bench/check.py $(if $(ONLY),--only $(ONLY))
 
-check: lint types native test examples ## all of the above that can fail
+check: lint types native test examples ## lint, types, native, test and examples
 
 clean: ## remove what was built
 	rm -rf $(BUILD) $(VENV) *.egg-info

@@ -104,9 +104,15 @@ def run_string(call: Any, count: int) -> None:
         call("tokenizer", "decode", "piece", "Decoded {}", STRINGS[i])
 
 
-def run_string_name(call: Any, count: int) -> None:
+def run_new_name(call: Any, count: int) -> None:
+    """The string must be new to the call: one that something else refers to may be a constant."""
     for i in range(count):
-        call("tokenizer", "decode", STRINGS[i], "Decoded a piece")
+        call("tokenizer", "decode", f"piece {i} of many", "Decoded a piece")
+
+
+def bare_new_name(count: int) -> None:
+    for i in range(count):
+        f"piece {i} of many"
 
 
 def run_with_correlation(call: Any, count: int) -> None:
@@ -151,7 +157,7 @@ def run_new_block(make: Any, count: int) -> None:
             pass
 
 
-def run_new_name(call: Any, count: int) -> None:
+def run_two_names(call: Any, count: int) -> None:
     for _ in range(count):
         call("engine", "prefill")
 
@@ -164,7 +170,7 @@ def run_two_arguments(function: Any, count: int) -> None:
 TINY = Block(run_tiny, bare)
 NO_VALUES = Block(run_no_values, bare)
 STRING = Block(run_string, bare_strings)
-STRING_NAME = Block(run_string_name, bare_strings)
+NEW_NAME = Block(run_new_name, bare_new_name)
 TWO_ARGUMENTS = Block(run_two_arguments, bare)
 WITH = Block(run_block, bare)
 
@@ -198,9 +204,8 @@ def pick(pool: int, slot: int) -> int:  # noqa: ARG001 - the function to trace h
 traced_pick = gpu_narration.trace_fn(pick)
 
 
-def _calls(name: str, run: Callable[[Any, int], None], call: Any, **more: Any) -> Case:
+def _calls(name: str, block: Block, call: Any, **more: Any) -> Case:
     """A call whose rulers take the same arguments and do nothing."""
-    block = Block(run, bare_strings if run in (run_string, run_string_name) else bare)
     rulers = (
         Ruler("empty C call", block, _core.nothing),
         Ruler("empty Python call", block, empty_python),
@@ -215,21 +220,25 @@ def of_a_request() -> Iterator[None]:
 
 
 CASES = (
-    _calls("trace_tiny", run_tiny, gpu_narration.trace_tiny),
-    _calls("trace_tiny, string", run_string, gpu_narration.trace_tiny),
-    _calls("trace_tiny, string as name", run_string_name, gpu_narration.trace_tiny),
-    _calls("trace_tiny, correlated", run_tiny, gpu_narration.trace_tiny, inside=of_a_request),
-    _calls("trace_with_correlation", run_with_correlation, gpu_narration.trace_with_correlation),
-    _calls("trace_enter", run_enter, gpu_narration.trace_enter),
-    _calls("trace_exit", run_exit, gpu_narration.trace_exit),
-    _calls("trace_loop", run_loop, gpu_narration.trace_loop),
-    _calls("trace_state", run_state, gpu_narration.trace_state),
+    _calls("trace_tiny", TINY, gpu_narration.trace_tiny),
+    _calls("trace_tiny, string", STRING, gpu_narration.trace_tiny),
+    _calls("trace_tiny, new name", NEW_NAME, gpu_narration.trace_tiny),
+    _calls("trace_tiny, correlated", TINY, gpu_narration.trace_tiny, inside=of_a_request),
+    _calls(
+        "trace_with_correlation",
+        Block(run_with_correlation, bare),
+        gpu_narration.trace_with_correlation,
+    ),
+    _calls("trace_enter", Block(run_enter, bare), gpu_narration.trace_enter),
+    _calls("trace_exit", Block(run_exit, bare), gpu_narration.trace_exit),
+    _calls("trace_loop", Block(run_loop, bare), gpu_narration.trace_loop),
+    _calls("trace_state", Block(run_state, bare), gpu_narration.trace_state),
     Case(
         "span, reused",
         WITH,
         gpu_narration.span("engine", "prefill"),
         (
-            Ruler("empty C call", Block(run_new_name, bare), _core.nothing),
+            Ruler("empty C call", Block(run_two_names, bare), _core.nothing),
             Ruler("empty Python with", WITH, EmptyBlock()),
         ),
     ),
@@ -238,7 +247,7 @@ CASES = (
         Block(run_new_block, bare),
         gpu_narration.span,
         (
-            Ruler("empty C call", Block(run_new_name, bare), _core.nothing),
+            Ruler("empty C call", Block(run_two_names, bare), _core.nothing),
             Ruler("empty Python with", Block(run_new_block, bare), EmptyBlock),
         ),
     ),
@@ -251,7 +260,7 @@ CASES = (
             Ruler("empty C call", TWO_ARGUMENTS, _core.nothing),
         ),
     ),
-    _calls("narrate", run_narrate, gpu_narration.narrate),
+    _calls("narrate", Block(run_narrate, bare), gpu_narration.narrate),
 )
 
 # ---- states ----

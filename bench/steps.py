@@ -20,7 +20,7 @@ from typing import NamedTuple
 import calls
 import machine
 import showing
-from calls import NO_VALUES, STRING, STRING_NAME, TINY, WARM_UP, States
+from calls import NEW_NAME, NO_VALUES, STRING, TINY, WARM_UP, States
 from gpu_narration import _core
 from gpu_narration._core import trace_tiny
 from turns import Spread, Turns, undisturbed
@@ -74,7 +74,7 @@ def measure(directory: Path, turns: int) -> Turns:
                     add("on, ints", TINY, trace_tiny)
                     add("empty, string", STRING, _core.nothing)
                     add("on, string", STRING, trace_tiny)
-                    add("on, name", STRING_NAME, trace_tiny)
+                    add("on, name", NEW_NAME, trace_tiny)
                     with calls.filtered_off():
                         NO_VALUES.run(trace_tiny, WARM_UP)
                         add("off", NO_VALUES, trace_tiny)
