@@ -25,7 +25,7 @@ lint: $(VENV)/.for-dev ## ruff: rules and format
 types: $(VENV)/.for-dev ## mypy, strict
 	$(BIN)/mypy
 	$(BIN)/mypy kernels
-	MYPYPATH=bench $(BIN)/mypy bench
+	MYPYPATH=bench $(BIN)/mypy bench/*.py
 
 native: ## the C core alone, under ASan+UBSan, under TSan, and with all warnings
 	$(MAKE) -C tests/native/core BUILD=$(abspath $(BUILD))/native
