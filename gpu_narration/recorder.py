@@ -380,14 +380,9 @@ def _end(recorder: Recorder) -> None:
     global _active  # noqa: PLW0603 - one recording a process
     recorder._gpu.end()
     _core.flush(2000)  # so that what was written is counted
-    final = _core.stats()
-    recorder._final_stats = final
-    _core.note(
-        "end",
-        {**(final or {}), **{f"internal_errors.{k}": v for k, v in internal_error.counts.items()}},
-    )
     _active = None
-    error = _core.stop()
+    failures = {f"internal_errors.{where}": n for where, n in internal_error.counts.items()}
+    error, recorder._final_stats = _core.stop(failures) or (0, {})
     if error:
         say(
             f"the last events could not be written: {os.strerror(error)}; they are in the ring "

@@ -174,7 +174,8 @@ class ProcessDecoder:
             else:
                 state.tick += delta
             seq = state.seq
-            state.seq += 1
+            if site != fmt.SYS_STATE:
+                state.seq += 1
             yield Record(seq, state.tick, site, data, start, end)
             position = end
 

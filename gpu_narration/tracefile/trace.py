@@ -34,6 +34,7 @@ class ProcessTrace:
         self.pid = int(name.partition("-")[0])
         self.live = files.ring is not None and is_live(files.ring)
         self._dropped = 0
+        self._forgotten = 0
         self._fragments: dict[int, list[FragmentRef]] = {}
         self._read_segments(sorted(files.segments))
         if files.ring is not None:
@@ -77,15 +78,26 @@ class ProcessTrace:
                 Notice(Trouble.DROPPED, f"{count} events of {self._name(thread)} were dropped: the ring was full", count)
             )  # fmt: skip
         # A drop is told by the thread's next event; the last ones have none.
-        last = self._dropped_in_all() - sum(decoder.dropped.values())
+        last = self._in_all("dropped", self._dropped) - sum(decoder.dropped.values())
         if last > 0:
             notices.append(
                 Notice(Trouble.DROPPED, f"{last} events were dropped last: the ring was full", last)
             )
         for thread, count in sorted(decoder.overwritten.items()):
             notices.append(
-                Notice(Trouble.OVERWRITTEN, f"{count} older records of {self._name(thread)} were not kept", count)
+                Notice(Trouble.OVERWRITTEN, f"{count} older events of {self._name(thread)} were forgotten", count)
             )  # fmt: skip
+        # A gap is told by the thread's next event; what a thread recorded last has none.
+        forgotten = self._in_all("forgotten", self._forgotten)
+        last = forgotten - sum(decoder.overwritten.values())
+        if last > 0:
+            notices.append(
+                Notice(
+                    Trouble.OVERWRITTEN,
+                    f"{last} older events of threads that recorded nothing since were forgotten",
+                    last,
+                )
+            )
         if decoder.undefined:
             notices.append(
                 Notice(
@@ -104,9 +116,10 @@ class ProcessTrace:
             )
         return notices
 
-    def _dropped_in_all(self) -> int:
-        counted = self.note("end").get("dropped")
-        return max(self._dropped, counted) if isinstance(counted, int) else self._dropped
+    def _in_all(self, what: str, in_ring: int) -> int:
+        """A count of losses: of the ring, if it is there, or as noted at the end."""
+        counted = self.note("end").get(what)
+        return max(in_ring, counted) if isinstance(counted, int) else in_ring
 
     def _name(self, thread: int) -> str:
         info = self.threads.get(thread)
@@ -132,6 +145,7 @@ class ProcessTrace:
                 written[fragment.serial] = max(written.get(fragment.serial, 0), fragment.end)
         ring = RingFile(path, written)
         self._dropped = ring.dropped
+        self._forgotten = ring.forgotten
         self.notices += ring.notices
         for point in ring.clock_points:
             self.decoder.clock.add(point)
