@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpu_narration._errors import NotATraceError
-from gpu_narration._marker import OURS, is_live, read_marker
+from gpu_narration._marker import RECORDS, is_live, read_marker
 from gpu_narration.tracefile import format as fmt
 from gpu_narration.tracefile.decoder import ProcessDecoder
 from gpu_narration.tracefile.events import Event, Note, Notice, ThreadInfo, Trouble
@@ -218,7 +218,7 @@ def find_processes(directory: Path) -> dict[str, _ProcessFiles]:
     """The files of each process in a trace directory, by the processes' names."""
     processes: dict[str, _ProcessFiles] = {}
     for path in directory.iterdir():
-        if not OURS.fullmatch(path.name):
+        if not RECORDS.fullmatch(path.name):
             continue
         name, _, kind = path.name.partition(".")
         if kind == "ring":
