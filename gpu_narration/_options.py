@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
 from gpu_narration import signals
-from gpu_narration._environment import BACKEND_VARIABLE, FILTER_VARIABLE, VOICE_VARIABLE
+from gpu_narration._environment import (
+    BACKEND_VARIABLE,
+    FILTER_VARIABLE,
+    OPTIONS_VARIABLE,
+    VOICE_VARIABLE,
+)
 from gpu_narration._errors import OptionError
 from gpu_narration._types import VOICES
 
@@ -35,6 +42,32 @@ class Options:
     vram: bool
     children: bool
     ring_bytes: int
+
+
+#: What processes started from a recording take over when they record by themselves.
+#: Not the signals: those need the main thread, and their first event may be in another.
+_HANDED_DOWN: dict[str, type] = {
+    "on_full": str, "mode": str, "dump_on_exception": bool, "control": bool, "nvtx": str,
+    "clock": str, "vram": bool, "ring_bytes": int,
+}  # fmt: skip
+
+
+def for_children(options: Options) -> str:
+    """The text of the variable that hands the options down."""
+    return json.dumps({name: getattr(options, name) for name in _HANDED_DOWN})
+
+
+def from_parent() -> dict[str, Any]:
+    """Arguments of start() that a parent's recording handed down."""
+    try:
+        given = json.loads(os.environ.get(OPTIONS_VARIABLE, ""))
+    except ValueError:
+        return {}
+    if not isinstance(given, dict):
+        return {}
+    return {
+        name: given[name] for name, kind in _HANDED_DOWN.items() if type(given.get(name)) is kind
+    }
 
 
 def check(

@@ -347,8 +347,10 @@ def _autostart() -> None:
         if _forked_from is not None:
             _begin_in_child(_forked_from)
         elif os.environ.get(PATH_VARIABLE) and _active is None:
+            from gpu_narration._options import from_parent
+
             try:
-                start()._by_user = False
+                start(**from_parent())._by_user = False
             except GpuNarrationError as error:
                 say(f"nothing is recorded: {error}")
 

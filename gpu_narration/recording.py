@@ -16,10 +16,11 @@ from gpu_narration._environment import (
     BACKEND_VARIABLE,
     FILTER_VARIABLE,
     ID_VARIABLE,
+    OPTIONS_VARIABLE,
     PATH_VARIABLE,
 )
 from gpu_narration._errors import FilterError, TracePathError, internal_error, say
-from gpu_narration._options import CHUNK_BYTES, Options
+from gpu_narration._options import CHUNK_BYTES, Options, for_children
 from gpu_narration._version import __version__
 from gpu_narration.control import Request, Responder
 from gpu_narration.cuda.backend import check_name
@@ -204,6 +205,7 @@ class Recording:
             ID_VARIABLE: directory.trace_id,
             FILTER_VARIABLE: self.filter.text,
             BACKEND_VARIABLE: self.options.backend,
+            OPTIONS_VARIABLE: for_children(self.options),
         }
         for name, value in inherited.items():
             self._environment_before[name] = os.environ.get(name)

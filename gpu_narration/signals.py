@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import signal
 import threading
+from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING, Any
 
@@ -46,13 +47,26 @@ def number_of(option: str, given: str | int) -> int:
             meaning="Python lets no other thread handle signals",
             next_step="call start() in the main thread, or leave the signal out",
         )
-    if signal.getsignal(found) is None:
+    if _handled_in_c(found):
         raise OptionError(
             f"{option}={found.name} is handled by a C library of this program",
             meaning="Python could not give it back to it",
             next_step="choose another signal",
         )
     return int(found)
+
+
+def _handled_in_c(number: signal.Signals) -> bool:
+    known = signal.getsignal(number)
+    if callable(known):
+        return False
+    # Python knows only of handlers that were there before it.
+    try:
+        status = Path("/proc/self/status").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return known is None
+    _, _, caught = status.partition("\nSigCgt:")
+    return bool(int(caught.split(maxsplit=1)[0], 16) >> (number - 1) & 1) if caught else False
 
 
 def name_of(number: int) -> str:

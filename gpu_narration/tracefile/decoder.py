@@ -211,6 +211,7 @@ class ProcessDecoder:
             elif record.site == fmt.SYS_NOTE:
                 self.notes.append(
                     Note(
+                        self.process,
                         _text(items[0]),
                         self._named(values, 1),
                         self.clock.monotonic_ns(record.tick),

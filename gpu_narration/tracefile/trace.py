@@ -83,21 +83,7 @@ class ProcessTrace:
             notices.append(
                 Notice(Trouble.DROPPED, f"{last} events were dropped last: the ring was full", last)
             )
-        for thread, count in sorted(decoder.overwritten.items()):
-            notices.append(
-                Notice(Trouble.OVERWRITTEN, f"{count} older events of {self._name(thread)} were forgotten", count)
-            )  # fmt: skip
-        # A gap is told by the thread's next event; what a thread recorded last has none.
-        forgotten = self._in_all("forgotten", self._forgotten)
-        last = forgotten - sum(decoder.overwritten.values())
-        if last > 0:
-            notices.append(
-                Notice(
-                    Trouble.OVERWRITTEN,
-                    f"{last} older events of threads that recorded nothing since were forgotten",
-                    last,
-                )
-            )
+        notices += self._older_events()
         if decoder.undefined:
             notices.append(
                 Notice(
@@ -115,6 +101,20 @@ class ProcessTrace:
                 )
             )
         return notices
+
+    def _older_events(self) -> list[Notice]:
+        """What came before the first events that are there, or between two of them."""
+        gaps = self.decoder.overwritten
+        # A gap is told by the thread's next event; what a thread recorded last has none.
+        forgotten = self._in_all("forgotten", self._forgotten)
+        if forgotten:
+            count = max(forgotten, sum(gaps.values()))  # a flight that goes on forgets meanwhile
+            text = f"{count} older events were forgotten: the flight recorder keeps the newest"
+            return [Notice(Trouble.OVERWRITTEN, text, count)]
+        return [
+            Notice(Trouble.OVERWRITTEN, f"{count} older events of {self._name(thread)} are missing", count)
+            for thread, count in sorted(gaps.items())
+        ]  # fmt: skip
 
     def _in_all(self, what: str, in_ring: int) -> int:
         """A count of losses: of the ring, if it is there, or as noted at the end."""
