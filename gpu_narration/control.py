@@ -46,13 +46,15 @@ class Request:
 
     number: counts the requests of one trace.
     directives: for the verb filter; None asks for the filter in force.
-    filter: the last one set by a request; processes that begin later take it over.
+    filter: the last one set by a request, the one with ``filter_number``; processes that
+        begin later take it over, and those that missed that request.
     """
 
     number: int
     verb: str
     directives: str | None = None
     filter: str | None = None
+    filter_number: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -224,10 +226,14 @@ class Responder:
             self._complain(error)
             self._put(Answer(self._number, done=False, text=f"the request was refused: {error}"))
             return
-        if request.number <= self._number:
+        before = self._number
+        if request.number <= before:
             return
         self._number = request.number
         try:
+            if before < request.filter_number < request.number:
+                # The one that set it was replaced before we came to look.
+                self._act(Request(request.filter_number, "filter", request.filter))
             done, text = self._act(request)
         except Exception as error:  # noqa: BLE001 - the program must not see it
             internal_error("control", error)
@@ -256,8 +262,10 @@ def next_request(
     directory: Path, owners: set[int], verb: str, directives: str | None, after: int
 ) -> Request:
     """The request that follows the one that is there, and any up to the number ``after``."""
-    number, in_force = after, None
+    last = Request(after, verb)
     with contextlib.suppress(OSError, RefusedError):
         last = read(directory / REQUEST, Request, owners)
-        number, in_force = max(number, last.number), last.filter
-    return Request(number + 1, verb, directives, in_force if directives is None else directives)
+    number = max(after, last.number) + 1
+    if directives is not None:
+        return Request(number, verb, directives, directives, number)
+    return Request(number, verb, None, last.filter, last.filter_number)

@@ -171,7 +171,7 @@ def _why_silent(answer: control.Answer) -> str:
     if answer.polls:
         return (
             "does not answer: it is stopped, or stays in a call that keeps other threads from "
-            "running; it follows the request when it can"
+            "running; it follows the request when it can, unless a later one comes first"
         )
     name = "its signal" if answer.signal is None else signal.Signals(answer.signal).name
     return f"does not answer: it looks on {name} alone (control=False), and did not get to it"

@@ -375,7 +375,7 @@ FORGED = """
 import json, os
 os.setuid(12345)
 with open("t.gnt/control.json", "w") as file:
-    json.dump(dict(number=1, verb="filter", directives="off", filter="off"), file)
+    json.dump(dict(number=1, verb="filter", directives="off", filter="off", filter_number=1), file)
 os.chmod("t.gnt/control.json", 0o644)
 """
 

@@ -22,7 +22,7 @@ PROCESS = "12-ab"
 
 
 def test_a_request_comes_back_as_it_was_written(tmp_path: Path) -> None:
-    request = Request(7, "filter", "info,a=trace", "warn")
+    request = Request(7, "filter", "info,a=trace", "warn", 3)
     control.write(tmp_path, control.REQUEST, request)
     assert control.read(tmp_path / control.REQUEST, Request, ME) == request
 
@@ -50,7 +50,7 @@ def test_others_can_read_but_not_write_a_message_whatever_the_umask(tmp_path: Pa
     assert [(tmp_path / name).stat().st_mode & 0o777 for name in ("open", "closed")] == [0o644] * 2
 
 
-GOOD = {"number": 1, "verb": "flush", "directives": None, "filter": None}
+GOOD = {"number": 1, "verb": "flush", "directives": None, "filter": None, "filter_number": 0}
 
 HOSTILE: dict[str, bytes] = {
     "nothing": b"",
@@ -157,6 +157,27 @@ def test_a_request_from_before_its_time_is_not_done(tmp_path: Path) -> None:
 def test_the_filter_from_before_its_time_is_taken_over(tmp_path: Path) -> None:
     ask(tmp_path, 5, "dump", filter="info")
     assert Responder(tmp_path, PROCESS, Actor(), polls=True, signal=None).open() == "info"
+
+
+def test_a_filter_that_was_missed_is_made_up_for(tmp_path: Path) -> None:
+    """GIVEN a process that was stopped while a filter was set WHEN a later request comes THEN both."""
+    act = Actor()
+    side = responder(tmp_path, act)
+    control.write(tmp_path, control.REQUEST, Request(3, "dump", None, "info", 2))
+    side.look()
+    assert [(r.number, r.verb, r.directives) for r in act.asked] == [
+        (2, "filter", "info"), (3, "dump", None),
+    ]  # fmt: skip
+
+
+def test_a_filter_that_was_followed_is_not_set_again(tmp_path: Path) -> None:
+    act = Actor()
+    side = responder(tmp_path, act)
+    control.write(tmp_path, control.REQUEST, Request(1, "filter", "info", "info", 1))
+    side.look()
+    control.write(tmp_path, control.REQUEST, Request(2, "dump", None, "info", 1))
+    side.look()
+    assert [request.verb for request in act.asked] == ["filter", "dump"]
 
 
 def test_a_request_with_an_old_number_is_not_done(tmp_path: Path) -> None:
@@ -267,8 +288,9 @@ def test_a_directory_that_is_gone_is_no_failure(tmp_path: Path) -> None:
 
 
 def test_requests_are_numbered_on(tmp_path: Path) -> None:
-    ask(tmp_path, 4, filter="info")
-    assert control.next_request(tmp_path, ME, "dump", None, 0) == Request(5, "dump", None, "info")
+    control.write(tmp_path, control.REQUEST, Request(4, "flush", None, "info", 2))
+    following = control.next_request(tmp_path, ME, "dump", None, 0)
+    assert following == Request(5, "dump", None, "info", 2)
 
 
 def test_a_request_comes_after_all_answers(tmp_path: Path) -> None:
@@ -280,7 +302,7 @@ def test_a_request_comes_after_all_answers(tmp_path: Path) -> None:
 def test_a_filter_stays_for_those_that_come_later(tmp_path: Path, directives: str) -> None:
     ask(tmp_path, 4, filter="warn")
     request = control.next_request(tmp_path, ME, "filter", directives, 0)
-    assert request.filter == directives
+    assert request == Request(5, "filter", directives, directives, 5)
 
 
 # ---- in a recording ----
