@@ -21,7 +21,7 @@ from gpu_narration._types import Level
 from gpu_narration._version import __version__
 from gpu_narration.context import correlation, correlation_id, set_correlation_id
 from gpu_narration.narration import narrate
-from gpu_narration.recorder import Recorder, flush, set_filter, start, stats, stop
+from gpu_narration.recorder import Recorder, dump, flush, set_filter, start, stats, stop
 from gpu_narration.tracing import (
     Span,
     span,
@@ -50,6 +50,7 @@ __all__ = [
     "__version__",
     "correlation",
     "correlation_id",
+    "dump",
     "flush",
     "narrate",
     "set_correlation_id",

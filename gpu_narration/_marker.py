@@ -12,8 +12,16 @@ MARKER = "trace.json"
 MARKER_FORMAT = "gpu_narration trace"
 FORMAT_VERSION = 1
 
-#: The files of a process in a trace directory; what else lies there is not ours.
-OURS = re.compile(r"\d+-[0-9a-f]+\.(ring|\d{3,}\.seg)")
+#: The files of a process in a trace directory.
+RECORDS = re.compile(r"\d+-[0-9a-f]+\.(ring|\d{3,}\.seg)")
+
+#: Requests and answers (see control.py), finished or not.
+MESSAGES = re.compile(r"(\d+-[0-9a-f]+\.)?control\.json|\.([0-9a-f-]+\.)?control\.json\.\d+-\d+")
+
+
+def is_ours(name: str) -> bool:
+    """Whether a file in a trace directory belongs to the trace."""
+    return name == MARKER or bool(RECORDS.fullmatch(name) or MESSAGES.fullmatch(name))
 
 
 def read_marker(directory: Path) -> dict[str, object] | None:

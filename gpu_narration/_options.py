@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import json
 import os
 from dataclasses import dataclass
+from typing import Any
 
+from gpu_narration import signals
+from gpu_narration._environment import (
+    BACKEND_VARIABLE,
+    FILTER_VARIABLE,
+    OPTIONS_VARIABLE,
+    VOICE_VARIABLE,
+)
 from gpu_narration._errors import OptionError
 from gpu_narration._types import VOICES
-
-FILTER_VARIABLE = "GPU_NARRATION"
-VOICE_VARIABLE = "GPU_NARRATION_VOICE"
-BACKEND_VARIABLE = "GPU_NARRATION_BACKEND"
 
 #: One chunk of the ring, as in _core/record.h.
 CHUNK_BYTES = 64 * 1024
@@ -20,7 +25,7 @@ CHUNK_BYTES = 64 * 1024
 class Options:
     """Checked options; :func:`gpu_narration.start` explains them.
 
-    ``voice`` is None where no console was asked for.
+    ``voice`` is None where no console was asked for; signals are numbers.
     """
 
     filter: str
@@ -28,11 +33,41 @@ class Options:
     backend: str
     on_full: str
     mode: str
+    dump_on_exception: bool
+    dump_signal: int | None
+    control: bool
+    control_signal: int | None
     nvtx: str
     clock: str
     vram: bool
     children: bool
     ring_bytes: int
+
+
+#: What processes started from a recording take over when they record by themselves.
+#: Not the signals: those need the main thread, and their first event may be in another.
+_HANDED_DOWN: dict[str, type] = {
+    "on_full": str, "mode": str, "dump_on_exception": bool, "control": bool, "nvtx": str,
+    "clock": str, "vram": bool, "ring_bytes": int,
+}  # fmt: skip
+
+
+def for_children(options: Options) -> str:
+    """The text of the variable that hands the options down."""
+    return json.dumps({name: getattr(options, name) for name in _HANDED_DOWN})
+
+
+def from_parent() -> dict[str, Any]:
+    """Arguments of start() that a parent's recording handed down."""
+    try:
+        given = json.loads(os.environ.get(OPTIONS_VARIABLE, ""))
+    except ValueError:
+        return {}
+    if not isinstance(given, dict):
+        return {}
+    return {
+        name: given[name] for name, kind in _HANDED_DOWN.items() if type(given.get(name)) is kind
+    }
 
 
 def check(
@@ -42,6 +77,10 @@ def check(
     backend: str | None,
     on_full: str,
     mode: str,
+    dump_on_exception: bool,
+    dump_signal: str | int | None,
+    control: bool,
+    control_signal: str | int | None,
     nvtx: str,
     clock: str,
     vram: bool,
@@ -53,18 +92,39 @@ def check(
         raise OptionError(
             f"ring_bytes={ring_bytes} is not possible", next_step="choose 512 KiB to 16 GiB"
         )
+    if dump_signal is not None and mode == "stream":
+        raise OptionError(
+            f"dump_signal={dump_signal!r} needs mode='flight'",
+            meaning="a stream recording is written out all the time",
+            next_step="add mode='flight' (run --flight), or leave the signal out",
+        )
+    on_dump = _signal("dump_signal", dump_signal)
+    on_control = _signal("control_signal", control_signal)
+    if on_dump is not None and on_dump == on_control:
+        raise OptionError(
+            f"dump_signal and control_signal are both {signals.name_of(on_dump)}",
+            next_step="choose two signals, as SIGUSR1 and SIGUSR2",
+        )
     return Options(
         filter=os.environ.get(FILTER_VARIABLE, "") if filter_text is None else filter_text,
         voice=_voice(console),
         backend=backend or os.environ.get(BACKEND_VARIABLE) or "auto",
         on_full=_one_of("on_full", on_full, ("wait", "drop")),
         mode=_one_of("mode", mode, ("stream", "flight")),
+        dump_on_exception=dump_on_exception,
+        dump_signal=on_dump,
+        control=control,
+        control_signal=on_control,
         nvtx=_one_of("nvtx", nvtx, ("auto", "on", "off")),
         clock=_one_of("clock", clock, ("auto", "monotonic")),
         vram=vram,
         children=children,
         ring_bytes=ring_bytes,
     )
+
+
+def _signal(option: str, given: str | int | None) -> int | None:
+    return None if given is None else signals.number_of(option, given)
 
 
 def _voice(console: bool | str | None) -> str | None:

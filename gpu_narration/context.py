@@ -6,7 +6,6 @@ Every event recorded while it is set belongs to it, without passing it by hand.
 
 from __future__ import annotations
 
-import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -21,7 +20,7 @@ def correlation(correlation_id: str | None = None) -> Iterator[str]:
     ...     job
     'job-123'
     """
-    value = uuid.uuid4().hex if correlation_id is None else str(correlation_id)
+    value = _new_id() if correlation_id is None else str(correlation_id)
     before = correlation_variable.get(None)
     set_correlation(value)
     try:
@@ -30,6 +29,12 @@ def correlation(correlation_id: str | None = None) -> Iterator[str]:
         # By value: a generator may be closed in another context, where a token
         # of this one is refused.
         set_correlation(before)
+
+
+def _new_id() -> str:
+    import uuid
+
+    return uuid.uuid4().hex
 
 
 def correlation_id() -> str | None:

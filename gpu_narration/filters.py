@@ -45,6 +45,8 @@ class Filter:
 
     default: int = Level.TRACE
     directives: dict[str, int] = field(default_factory=dict)
+    #: What it was parsed from.
+    text: str = field(default="", compare=False)
 
     def threshold(self, module: str, actor: str) -> int:
         """The lowest level that an event of this actor, called from this module, needs."""
@@ -88,7 +90,7 @@ def parse(text: str) -> Filter:
                 next_step="write for example myapp.worker=trace",
             )
         directives[name] = _level(level.strip(), directive)
-    return Filter(default, directives)
+    return Filter(default, directives, text)
 
 
 def _covers(name: str, candidate: str) -> bool:

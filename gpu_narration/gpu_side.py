@@ -13,11 +13,11 @@ from gpu_narration.watcher import Watcher
 
 
 class GpuSide:
-    """Owned by the recorder.  Choosing a backend by name may raise before it begins."""
+    """Owned by the recording, like the watcher, which ends with it.  Choosing a backend by name may raise before it begins."""
 
-    def __init__(self, backend: str) -> None:
+    def __init__(self, backend: str, watcher: Watcher) -> None:
         self._backend = backend
-        self._watcher = Watcher()
+        self._watcher = watcher
         self._sampler: Sampler | None = None
         self._ended = False
         self.session = Session(backend, self._wake)

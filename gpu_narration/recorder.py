@@ -1,46 +1,31 @@
-"""Starting and stopping a recording, and everything that lives as long as one.
+"""The recording of this process: starting it, stopping it, and what happens by itself.
 
-The recorder owns the core's recording, the GPU session, the watcher and the
-console.  There is one per process; a forked child that makes an event begins its
-own in the same trace.
+There is one per process.  It begins by a call, or at the first event where the
+environment asks for it, and ends by a call or with the process; a forked child
+that makes an event begins its own in the same trace.
 """
 
 from __future__ import annotations
 
 import atexit
 import os
-import sys
 import threading
-from dataclasses import replace
-from pathlib import Path
-from types import TracebackType
 from typing import TYPE_CHECKING, Literal, Self
 
-from gpu_narration import _core, tracedir
-from gpu_narration._errors import (
-    AlreadyRecordingError,
-    GpuNarrationError,
-    TracePathError,
-    internal_error,
-    say,
-)
-from gpu_narration._options import (
-    BACKEND_VARIABLE,
-    CHUNK_BYTES,
-    FILTER_VARIABLE,
-    Options,
-    check,
-)
-from gpu_narration._version import __version__
-from gpu_narration.tracedir import ID_VARIABLE, PATH_VARIABLE, TraceDirectory
+from gpu_narration import _core
+from gpu_narration._environment import ID_VARIABLE, PATH_VARIABLE
+from gpu_narration._errors import AlreadyRecordingError, GpuNarrationError, say
 
+# What only a recording needs is imported where one begins: most programs that
+# import this package do not record.
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
+    from types import TracebackType
 
-    from gpu_narration.console import Console
     from gpu_narration.cuda.session import Session
-    from gpu_narration.filters import Filter
-    from gpu_narration.gpu_side import GpuSide
+    from gpu_narration.recording import Recording
+    from gpu_narration.tracedir import TraceDirectory
 
 DEFAULT_PATH = "trace.gnt"
 
@@ -54,17 +39,12 @@ class Recorder:
     A context manager: leaving the block stops it.
     """
 
-    def __init__(
-        self, directory: TraceDirectory, options: Options, gpu: GpuSide, *, by_user: bool
-    ) -> None:
+    def __init__(self, directory: TraceDirectory, recording: Recording, *, by_user: bool) -> None:
         self._directory = directory
-        self._options = options
+        self._recording = recording
         #: Whether the program itself started it, and may stop it.
         self._by_user = by_user
         self._pid = os.getpid()
-        self._gpu = gpu
-        self._console: Console | None = None
-        self._environment_before: dict[str, str | None] = {}
         self._final_stats: dict[str, int] | None = None
         self._at_end: list[Callable[[dict[str, int]], None]] = []
 
@@ -80,22 +60,37 @@ class Recorder:
     @property
     def session(self) -> Session:
         """The GPU side of the recording: its backend and its timer."""
-        return self._gpu.session
+        return self._recording.gpu.session
 
     @property
     def recording(self) -> bool:
         return _active is self and _core.stats() is not None
 
     def stats(self) -> dict[str, int]:
-        """Counts: records, dropped, suppressed, waits, bytes_written, threads and more.
+        """Counts: records, dropped, forgotten, suppressed, waits, bytes_written and more.
+
+        records: events of all threads; each of them is in the trace, or forgotten
+            (a flight recorder wrote over it).
+        dropped: events that found the ring full (``on_full="drop"``, a full disk).
 
         After :meth:`stop`, what they were at the end.
         """
         return _core.stats() or self._final_stats or {}
 
     def flush(self, timeout_s: float = 10.0) -> bool:
-        """Waits until everything recorded so far is in the trace's files."""
+        """Waits until everything recorded so far is in the trace's files; whether it is.
+
+        The events of a flight recorder stay in its ring: see :meth:`dump`.
+        """
         return flush(timeout_s)
+
+    def dump(self, reason: str = "", timeout_s: float = 10.0) -> bool:
+        """Writes what the ring of a flight recorder holds into the trace, and goes on.
+
+        The trace notes when and why.  No event is written twice.  Returns whether all
+        of it is on disk; in stream mode this is :meth:`flush`.
+        """
+        return dump(reason, timeout_s) if _active is self else False
 
     def at_end(self, call: Callable[[dict[str, int]], None]) -> None:
         """Calls back with the final counts once everything is on disk."""
@@ -128,6 +123,10 @@ def start(
     backend: str | None = None,
     on_full: Literal["wait", "drop"] = "wait",
     mode: Literal["stream", "flight"] = "stream",
+    dump_on_exception: bool = True,
+    dump_signal: str | int | None = None,
+    control: bool = True,
+    control_signal: str | int | None = None,
     overwrite: bool = False,
     nvtx: Literal["auto", "on", "off"] = "auto",
     vram: bool = True,
@@ -147,13 +146,23 @@ def start(
     on_full: what a thread does when the ring is full: wait for the drain, or drop
         and count.
     mode: stream keeps everything; flight keeps the newest ``ring_bytes`` and writes
-        them at the end.
+        them when :meth:`Recorder.dump` is called, and at the end.
+    dump_on_exception: flight only: dump on an exception that nobody handles, in any
+        thread, before it is reported.
+    dump_signal: flight only: dump on this signal (``"SIGUSR1"``).
+    control: ``gpu-narration filter``, ``dump`` and ``flush`` can steer this process;
+        a background thread looks for them twice a second.
+    control_signal: look for them on this signal, at once; with ``control=False`` only
+        then.
     overwrite: replace a trace that is at ``path`` already.
     nvtx: mark ranges for an attached tool; auto looks for one that announced itself.
     vram: look at device memory; if False, not even for spans that ask for it.
     children: processes started from here record into the same trace.
     clock: auto uses the CPU's counter where it is steady.
     ring_bytes: size of the ring; it grows where many threads record at once.
+
+    Handlers of signals and exceptions that are there already run after ours, and are
+    back when the recording ends; with a signal it must be started in the main thread.
 
     Where the command ``gpu-narration run`` or ``GPU_NARRATION_FILE`` has begun a
     recording already, that one is returned.
@@ -162,6 +171,9 @@ def start(
     :class:`TracePathError`, :class:`FilterError`, :class:`OptionError`,
     :class:`UnknownBackendError`, :class:`BackendUnavailableError`.
     """
+    from gpu_narration._options import check
+    from gpu_narration.recording import Recording
+
     with _lock:
         if _active is not None:
             if not _active._by_user:
@@ -179,15 +191,20 @@ def start(
             backend=backend,
             on_full=on_full,
             mode=mode,
+            dump_on_exception=dump_on_exception,
+            dump_signal=dump_signal,
+            control=control,
+            control_signal=control_signal,
             nvtx=nvtx,
             clock=clock,
             vram=vram,
             children=children,
             ring_bytes=ring_bytes,
         )
-        checked = _check(options)
-        directory = _directory(path, overwrite=overwrite)
-        return _begin(directory, options, checked, by_user=True)
+        recording = Recording(options)
+        recorder = _begin(_directory(path, overwrite=overwrite), recording, by_user=True)
+        _install_hooks(recording)
+        return recorder
 
 
 def stop() -> None:
@@ -202,46 +219,47 @@ def stop() -> None:
 
 
 def flush(timeout_s: float = 10.0) -> bool:
-    """Waits until everything recorded so far is in the trace's files; whether it is."""
+    """Waits until everything recorded so far is in the trace's files; whether it is.
+
+    The events of a flight recorder stay in its ring: see :func:`dump`.
+    """
     return _core.flush(int(timeout_s * 1000))
 
 
+def dump(reason: str = "", timeout_s: float = 10.0) -> bool:
+    """Writes what the ring of a flight recorder holds into the trace; see :meth:`Recorder.dump`.
+
+    False if nothing records.
+    """
+    active = _active  # not under the lock: a signal handler may come by here
+    return active is not None and active._recording.dump(reason, timeout_s)
+
+
 def stats() -> dict[str, int] | None:
-    """Counts of the recording that runs, or None."""
+    """Counts of the recording that runs, or None; see :meth:`Recorder.stats`."""
     return _core.stats()
 
 
 def set_filter(text: str) -> None:
     """Changes the filter of the recording that runs, for all threads at once.
 
-    Raises :class:`FilterError`; the old filter then stays.
+    Raises :class:`FilterError`; the old filter then stays.  Where nothing records
+    it only checks the text.
     """
     from gpu_narration import filters
 
     parsed = filters.parse(text)
-    with _lock:
-        _apply_filter(parsed)
-        _core.note("filter", {"filter": text})
+    active = _active
+    if active is not None:
+        active._recording.set_filter(parsed)
 
 
-# ---- beginning ----
-
-
-def _check(options: Options, *, eager: bool = True) -> tuple[Filter, GpuSide]:
-    """Everything that can be wrong in the options, before any file is made."""
-    from gpu_narration import filters
-    from gpu_narration.cuda.backend import check_name
-    from gpu_narration.gpu_side import GpuSide
-
-    parsed = filters.parse(options.filter)
-    check_name(options.backend)
-    gpu = GpuSide(options.backend)
-    if options.backend not in ("auto", "none") and eager:
-        gpu.session.choose()  # asked for by name: say now if it cannot be had
-    return parsed, gpu
+# ---- beginning and ending ----
 
 
 def _directory(path: str | os.PathLike[str] | None, *, overwrite: bool) -> TraceDirectory:
+    from gpu_narration import tracedir
+
     if path is not None:
         return tracedir.prepare(path, overwrite=overwrite)
     given = os.environ.get(PATH_VARIABLE)
@@ -257,151 +275,50 @@ def _directory(path: str | os.PathLike[str] | None, *, overwrite: bool) -> Trace
     return tracedir.prepare(free)
 
 
-def _begin(
-    directory: TraceDirectory,
-    options: Options,
-    checked: tuple[Filter, GpuSide],
-    *,
-    by_user: bool,
-) -> Recorder:
+def _begin(directory: TraceDirectory, recording: Recording, *, by_user: bool) -> Recorder:
     global _active  # noqa: PLW0603 - one recording a process
-    parsed, gpu = checked
-    recorder = Recorder(directory, options, gpu, by_user=by_user)
-    _install_hooks()
-    _apply_filter(parsed)
-    _start_core(directory, options)
-    _active = recorder
-    _core.note("process", _process_facts(options))
-    _attach_nvtx(options.nvtx)
-    gpu.begin(vram=options.vram)
-    if options.children:
-        _tell_children(recorder)
-    _end_with_multiprocessing()
-    if options.voice is not None:
-        from gpu_narration.console import Console
+    from gpu_narration import endings
 
-        recorder._console = Console(directory.path, options.voice)
-    return recorder
+    recording.begin(directory)
+    _active = Recorder(directory, recording, by_user=by_user)
+    endings.with_multiprocessing(_at_exit)
+    return _active
 
 
-def _start_core(directory: TraceDirectory, options: Options) -> None:
-    prefix = f"{os.getpid()}-{_now_ns():x}"
-    try:
-        descriptor = os.open(directory.path, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            _core.start(
-                descriptor,
-                prefix,
-                flight=options.mode == "flight",
-                drop=options.on_full == "drop",
-                chunks=options.ring_bytes // CHUNK_BYTES,
-                counter_clock=options.clock == "auto",
-            )
-        finally:
-            os.close(descriptor)
-    except OSError as error:
-        tracedir.take_back(directory)
-        raise TracePathError(
-            f"cannot write to {directory.path}: {error.strerror or error}",
-            meaning=f"the ring of {options.ring_bytes >> 20} MiB must fit on that disk",
-            next_step="choose another path, or a smaller ring (ring_bytes, run --ring-mib)",
-        ) from error
+def _install_hooks(recording: Recording) -> None:
+    """What calls us from now on; a forked child inherits it, so it asks what is active then."""
+    options = recording.options
+    if options.mode == "flight" and options.dump_on_exception:
+        from gpu_narration.flight import ExceptionHook
+
+        recording.hooks.append(ExceptionHook(dump))
+    if options.dump_signal is None and options.control_signal is None:
+        return
+    from gpu_narration.signals import SignalHook, name_of
+
+    if options.dump_signal is not None:
+        reason = name_of(options.dump_signal)
+        recording.hooks.append(SignalHook(options.dump_signal, lambda: dump(reason)))
+    if options.control_signal is not None:
+        recording.hooks.append(SignalHook(options.control_signal, _look_for_requests))
 
 
-def _now_ns() -> int:
-    import time
-
-    return time.time_ns()
-
-
-def _install_hooks() -> None:
-    from gpu_narration._summary import summary_rule
-    from gpu_narration.redaction import parameter_rule
-
-    _core.set_hooks(
-        summarise=summary_rule,
-        parameter_rule=parameter_rule,
-        internal_error=internal_error,
-    )
-
-
-def _apply_filter(parsed: Filter) -> None:
-    _core.set_hooks(threshold=None if parsed.passes_everything else parsed.threshold)
-    _core.refilter()
-
-
-def _process_facts(options: Options) -> dict[str, object]:
-    import platform
-
-    return {
-        "pid": os.getpid(),
-        "parent_pid": os.getppid(),
-        "program": sys.argv[0] if sys.argv else "",
-        "python": platform.python_version(),
-        "gpu_narration": __version__,
-        "host": platform.node(),
-        "system": f"{platform.system()} {platform.release()} {platform.machine()}",
-        "clock": _core.clock_source(),
-        "filter": options.filter,
-        "mode": options.mode,
-        "on_full": options.on_full,
-    }
-
-
-def _attach_nvtx(mode: str) -> None:
-    from gpu_narration.cuda import ranges
-
-    try:
-        bridge = ranges.attach(mode)  # type: ignore[arg-type]
-    except ImportError as error:
-        say(f"no NVTX ranges: {error} [no-nvtx]")
-        bridge = None
-    _core.set_nvtx(bridge)
-    if bridge is not None:
-        _core.note("nvtx", {"domain": ranges.DOMAIN})
-
-
-def _tell_children(recorder: Recorder) -> None:
-    inherited = {
-        PATH_VARIABLE: str(recorder.path),
-        ID_VARIABLE: recorder.trace_id,
-        FILTER_VARIABLE: recorder._options.filter,
-        BACKEND_VARIABLE: recorder._options.backend,
-    }
-    for name, value in inherited.items():
-        recorder._environment_before[name] = os.environ.get(name)
-        os.environ[name] = value
-
-
-# ---- ending ----
+def _look_for_requests() -> None:
+    active = _active
+    if active is not None:
+        active._recording.look_for_requests()
 
 
 def _end(recorder: Recorder) -> None:
     global _active  # noqa: PLW0603 - one recording a process
-    recorder._gpu.end()
-    _core.flush(2000)  # so that what was written is counted
-    final = _core.stats()
-    recorder._final_stats = final
-    _core.note(
-        "end",
-        {**(final or {}), **{f"internal_errors.{k}": v for k, v in internal_error.counts.items()}},
-    )
+    error, recorder._final_stats = recorder._recording.end()
     _active = None
-    error = _core.stop()
     if error:
         say(
             f"the last events could not be written: {os.strerror(error)}; they are in the ring "
             f"file, and 'gpu-narration show {recorder.path}' reads them [ring-kept]"
         )
-    _core.set_nvtx(None)
-    _core.set_hooks(scope_enter=None, scope_exit=None)
-    for name, value in recorder._environment_before.items():
-        if value is None:
-            os.environ.pop(name, None)
-        else:
-            os.environ[name] = value
-    if recorder._console is not None:
-        recorder._console.finish()
+    recorder._recording.finish_console()
     for call in recorder._at_end:
         call(recorder.stats())
 
@@ -412,26 +329,7 @@ def _at_exit() -> None:
             _end(_active)
 
 
-def _end_with_multiprocessing() -> None:
-    """Children that multiprocessing forked end without atexit, after its finalizers."""
-    process = sys.modules.get("multiprocessing.process")
-    if process is None or process.parent_process() is None:
-        return
-    from multiprocessing import get_start_method, util
-
-    method = getattr(process.current_process(), "_start_method", None) or get_start_method()
-    if method != "spawn":
-        util.Finalize(None, _at_end_of_child, exitpriority=-sys.maxsize)
-
-
-def _at_end_of_child() -> None:
-    for thread in threading.enumerate():
-        if thread is not threading.current_thread() and not thread.daemon:
-            thread.join()  # as multiprocessing does next
-    _at_exit()
-
-
-# ---- beginning by itself ----
+# ---- what happens by itself ----
 
 
 def start_for_command(
@@ -446,19 +344,28 @@ def start_for_command(
 def _autostart() -> None:
     """At the first event: the environment may ask for a recording, or we are a fork's child."""
     with _lock:
-        parent = _forked_from
-        if parent is not None:
-            _begin(
-                parent._directory,
-                replace(parent._options, voice=None),
-                _check(parent._options, eager=False),
-                by_user=parent._by_user,
-            )
+        if _forked_from is not None:
+            _begin_in_child(_forked_from)
         elif os.environ.get(PATH_VARIABLE) and _active is None:
+            from gpu_narration._options import from_parent
+
             try:
-                start()._by_user = False
+                start(**from_parent())._by_user = False
             except GpuNarrationError as error:
                 say(f"nothing is recorded: {error}")
+
+
+def _begin_in_child(parent: Recorder) -> None:
+    from dataclasses import replace
+
+    from gpu_narration.recording import Recording
+
+    before = parent._recording
+    recording = Recording(
+        replace(before.options, voice=None, filter=before.filter.text), eager=False
+    )
+    recording.hooks = before.hooks
+    _begin(parent._directory, recording, by_user=parent._by_user)
 
 
 _forked_from: Recorder | None = None

@@ -7,7 +7,6 @@ like that are masked only where the value itself looks like a credential.
 
 from __future__ import annotations
 
-import re
 from enum import IntEnum
 from itertools import pairwise
 
@@ -31,7 +30,7 @@ _SECRET_PAIRS = {
     ("session", "token"), ("id", "token"), ("hf", "token"), ("csrf", "token"), ("oauth", "token"),
 }  # fmt: skip
 _CHECKED_WORDS = {"token", "tokens", "key", "keys", "auth"}
-_WORD = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+")
+_WORD = r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+|\d+"
 
 
 def parameter_rule(name: str) -> Rule:
@@ -40,7 +39,9 @@ def parameter_rule(name: str) -> Rule:
     >>> parameter_rule("api_key"), parameter_rule("dbPassword"), parameter_rule("next_token")
     (<Rule.MASKED: 1>, <Rule.MASKED: 1>, <Rule.CHECKED: 2>)
     """
-    words = [word.lower() for word in _WORD.findall(name)]
+    import re
+
+    words = [word.lower() for word in re.findall(_WORD, name)]
     if any(word in _SECRET_WORDS for word in words):
         return Rule.MASKED
     if any(pair in _SECRET_PAIRS for pair in pairwise(words)):

@@ -19,15 +19,11 @@ from gpu_narration._marker import (
     FORMAT_VERSION,
     MARKER,
     MARKER_FORMAT,
-    OURS,
     SUFFIX,
     is_live,
+    is_ours,
     read_marker,
 )
-
-#: Set for child processes: where to record, and into which trace.
-PATH_VARIABLE = "GPU_NARRATION_FILE"
-ID_VARIABLE = "GPU_NARRATION_TRACE_ID"
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +118,7 @@ def _clear(directory: Path, *, overwrite: bool) -> None:
         )
     try:
         for entry in entries:
-            if entry.name == MARKER or OURS.fullmatch(entry.name):
+            if is_ours(entry.name):
                 entry.unlink()
     except OSError as error:
         raise TracePathError(f"cannot replace {directory}: {error}") from error

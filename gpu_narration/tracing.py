@@ -7,14 +7,12 @@ function once, here, and hands everything it found to the core.
 from __future__ import annotations
 
 import functools
-import inspect
 import os
 import sys
 import weakref
 from collections.abc import Callable
-from pathlib import PurePath
 from types import CodeType, FunctionType
-from typing import Any, NamedTuple, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 from gpu_narration._core import (
     Span,
@@ -28,6 +26,9 @@ from gpu_narration._core import (
     trace_with_correlation,
 )
 from gpu_narration.redaction import Rule, parameter_rule
+
+if TYPE_CHECKING:
+    import inspect
 
 __all__ = [
     "Span",
@@ -166,6 +167,8 @@ def _no_function() -> None:
 
 
 def _form(function: Any) -> int:
+    import inspect
+
     if inspect.isasyncgenfunction(function):
         return _ASYNC_GENERATOR
     if inspect.iscoroutinefunction(function) or _is_iterable_coroutine(function):
@@ -177,12 +180,16 @@ def _form(function: Any) -> int:
 
 def _is_iterable_coroutine(function: Any) -> bool:
     """Whether ``types.coroutine`` has made it: a generator function whose result is awaited."""
+    import inspect
+
     code = getattr(function, "__code__", None)
     return bool(getattr(code, "co_flags", 0) & inspect.CO_ITERABLE_COROUTINE)
 
 
 def _parameters(function: Any) -> tuple[tuple[tuple[str, int], ...], tuple[object, ...], int]:
     """Names with their rules, defaults that may be shown, and how many leading ones to skip."""
+    import inspect
+
     try:
         signature = inspect.signature(function, follow_wrapped=False)
     except (TypeError, ValueError):
@@ -224,4 +231,6 @@ def actor_of(module: str) -> str:
     spec = getattr(main, "__spec__", None)
     if spec is not None and spec.name != "__main__":
         return str(spec.name).removesuffix(".__main__").partition(".")[0]
+    from pathlib import PurePath
+
     return PurePath(getattr(main, "__file__", None) or "main").stem

@@ -86,16 +86,19 @@ def start(
     boundary/lifecycle.c
     """
 
-def stop() -> int | None:
-    """Ends it; the errno of a failed last write, 0 when all is on disk.
+def stop(more: dict[str, object] | None = None, /) -> tuple[int, dict[str, int]] | None:
+    """Ends it, and notes that with the final counts and `more`; returns the errno of a
+    failed last write, 0 when all is on disk, and the counts.  None if nothing ran.
     boundary/lifecycle.c
     """
 
 def flush(timeout_ms: int = 10000, events: bool = False, /) -> bool:
-    """Whether all recorded so far is on disk.  boundary/lifecycle.c"""
+    """Whether all recorded so far is on disk; a flight recorder's events only if
+    `events` is true.  boundary/lifecycle.c
+    """
 
 def stats() -> dict[str, int] | None:
-    """Counts of the running recording.  boundary/lifecycle.c"""
+    """Counts of the running recording.  boundary/counts.c"""
 
 def scopes() -> list[tuple[int, int, str, str, int]]:
     """(thread, event id, actor, action, tick of the thread's last event) of the

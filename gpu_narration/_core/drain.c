@@ -219,12 +219,17 @@ static int write_fragments(struct gn_drain *drain, size_t first, size_t count)
             return error;
     }
     for (size_t i = 0; i < count; i++) {
-        const struct gn_fragment *fragment = planned(drain, first + i);
+        struct gn_fragment *fragment = planned(drain, first + i);
+        uint8_t *records = gn_chunk_data(fragment->chunk->head) + fragment->from;
+        size_t length = fragment->to - fragment->from;
+        /* The chunk stays in the ring and may be forgotten there: not these of it. */
+        if (drain->ring->mode == GN_MODE_FLIGHT && !fragment->whole)
+            fragment->events = gn_count_events(records, length);
         plain_header(&heads[i], fragment);
         parts[part].iov_base = &heads[i];
         parts[part++].iov_len = sizeof heads[i];
-        parts[part].iov_base = gn_chunk_data(fragment->chunk->head) + fragment->from;
-        parts[part++].iov_len = fragment->to - fragment->from;
+        parts[part].iov_base = records;
+        parts[part++].iov_len = length;
     }
     return append(drain, parts, part);
 }
@@ -239,8 +244,10 @@ static void settle(struct gn_drain *drain, size_t first, size_t count, bool writ
         const struct gn_fragment *fragment = planned(drain, first + i);
         struct gn_chunk *chunk = fragment->chunk;
         chunk->pinned = false;
-        if (written)
+        if (written) {
             atomic_store_explicit(&chunk->head->offset, fragment->to, memory_order_release);
+            chunk->dumped += fragment->events;
+        }
         if (fragment->whole && written) {
             atomic_store_explicit(&chunk->head->magic, 0, memory_order_release);
             gn_ring_give_back(ring, chunk);

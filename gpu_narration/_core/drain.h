@@ -26,6 +26,7 @@ struct gn_drain_stats {
 struct gn_fragment {
     struct gn_chunk *chunk; /* pinned while listed here */
     uint32_t from, to; /* bytes in the chunk */
+    uint32_t events; /* in a flight recorder's unfinished chunk, else 0 */
     bool whole; /* the chunk is full: it goes back to the free ones */
 };
 

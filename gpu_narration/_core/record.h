@@ -19,8 +19,9 @@
  *   bc 02 00 00  03 00 00 00  0e 00  03 05  03 64
  *
  * Invariants shared with the reader:
- *   - the n-th record of a thread has sequence number n, and its event id is
- *     gn_event_id(thread, n); ids are never written, except to refer to another
+ *   - the n-th event of a thread has sequence number n, and its event id is
+ *     gn_event_id(thread, n); ids are never written, except to refer to another;
+ *     a GN_SYS_STATE record is no event and takes no number
  *   - after a span's first record the thread's current span is that span; after
  *     its exit record, if it was current, its parent; GN_SYS_STATE overrides
  *   - a string or site is defined in stream GN_STREAM_DEFINITIONS before the
@@ -101,7 +102,7 @@ struct gn_chunk_header {
     _Atomic uint32_t magic; /* GN_CHUNK_MAGIC while it holds records, else 0 */
     uint32_t thread; /* stream number */
     uint64_t serial; /* of this chunk in this process, from 1, never reused */
-    uint64_t first_seq; /* sequence number of the first record */
+    uint64_t first_seq; /* sequence number of the first event */
     uint64_t base_tick; /* the first record's delta counts from here */
     uint64_t span; /* current span of the thread before the first record, 0 none */
     uint32_t correlation; /* string id current before the first record, 0 none */
@@ -192,6 +193,7 @@ struct gn_ring_header {
     _Atomic uint64_t dropped; /* events lost by all threads so far */
     struct gn_clock_point first_clock;
     struct gn_clock_point last_clock; /* with first_clock: the tick rate, if we die now */
+    _Atomic uint64_t forgotten; /* events that a flight recorder wrote over unwritten */
 };
 
 static inline int64_t gn_event_id(uint32_t thread, uint64_t seq)

@@ -178,8 +178,27 @@ void gn_writer_open(struct gn_writer *writer, struct gn_ring *ring, uint32_t thr
     (void)pthread_mutex_unlock(&ring->lock);
 }
 
-static void append_full(struct gn_ring *ring, struct gn_chunk *chunk)
+uint32_t gn_count_events(const uint8_t *records, size_t length)
 {
+    uint32_t events = 0;
+    for (size_t at = 0; at + GN_RECORD_HEAD <= length;) {
+        uint32_t site;
+        uint16_t size;
+        memcpy(&site, records + at + 4, 4);
+        memcpy(&size, records + at + 8, 2);
+        if (size < GN_RECORD_HEAD)
+            break; /* written over by the program: count what can be told */
+        events += site != GN_SYS_STATE;
+        at += size;
+    }
+    return events;
+}
+
+/* Takes the writer's chunk, in which it writes no more. */
+static void append_full(struct gn_ring *ring, const struct gn_writer *writer)
+{
+    struct gn_chunk *chunk = writer->chunk;
+    chunk->events = (uint32_t)(writer->seq - chunk->head->first_seq);
     chunk->next = NULL;
     *ring->full_tail = chunk;
     ring->full_tail = &chunk->next;
@@ -210,15 +229,26 @@ void gn_ring_untake_full(struct gn_ring *ring, struct gn_chunk *chunk)
     ring->full_count++;
 }
 
+/* The flight recorder forgets its oldest chunk instead of waiting. */
+static struct gn_chunk *forget_oldest(struct gn_ring *ring)
+{
+    struct gn_chunk *chunk = gn_ring_take_full(ring, true, false);
+    if (chunk == NULL)
+        return NULL;
+    /* In this order: killed in between, we leave no event both here and counted. */
+    atomic_store_explicit(&chunk->head->magic, 0, memory_order_release);
+    atomic_fetch_add_explicit(&ring->header->forgotten, chunk->events - chunk->dumped,
+                              memory_order_release);
+    return chunk;
+}
+
 static struct gn_chunk *take_free(struct gn_ring *ring, const struct gn_writer *writer)
 {
     if (ring->chunk_count < ring->writer_count * CHUNKS_PER_WRITER)
         (void)grow(ring, ring->chunk_count); /* no room to grow: go on with what there is */
     uint32_t keep = gn_is_stream(writer->thread) ? 0 : GN_RESERVED_CHUNKS;
-    if (ring->free_count <= keep) {
-        /* The flight recorder forgets its oldest chunk instead of waiting. */
-        return ring->mode == GN_MODE_FLIGHT ? gn_ring_take_full(ring, true, false) : NULL;
-    }
+    if (ring->free_count <= keep)
+        return ring->mode == GN_MODE_FLIGHT ? forget_oldest(ring) : NULL;
     struct gn_chunk *chunk = ring->free;
     ring->free = chunk->next;
     ring->free_count--;
@@ -243,6 +273,8 @@ static void begin_chunk(struct gn_writer *writer, struct gn_chunk *chunk)
     atomic_store_explicit(&head->offset, 0, memory_order_relaxed);
     atomic_store_explicit(&head->magic, GN_CHUNK_MAGIC, memory_order_release);
     writer->dropped = 0;
+    chunk->events = 0;
+    chunk->dumped = 0;
     writer->chunk = chunk;
     writer->head = head;
     writer->pos = gn_chunk_data(head);
@@ -260,7 +292,7 @@ enum gn_result gn_writer_refill(struct gn_writer *writer)
         struct gn_chunk *chunk = take_free(ring, writer);
         if (chunk != NULL) {
             if (writer->chunk != NULL)
-                append_full(ring, writer->chunk);
+                append_full(ring, writer);
             begin_chunk(writer, chunk);
         } else {
             result = ring->stalled || ring->on_full == GN_ON_FULL_DROP ? GN_LOST : GN_FULL;
@@ -283,7 +315,7 @@ void gn_writer_close(struct gn_writer *writer)
     struct gn_ring *ring = writer->ring;
     (void)pthread_mutex_lock(&ring->lock);
     if (writer->chunk != NULL)
-        append_full(ring, writer->chunk);
+        append_full(ring, writer);
     ring->lost_at_exit += writer->dropped;
     if (!gn_is_stream(writer->thread))
         ring->records_closed += writer->seq;

@@ -38,6 +38,9 @@ struct gn_chunk {
     struct gn_chunk_header *head; /* borrowed from the mapping; records follow it */
     struct gn_chunk *next; /* in the free stack or the full queue; guarded by lock */
     bool pinned; /* the drain is reading it: not to be recycled; guarded by lock */
+    /* What a flight recorder forgets when it recycles the chunk; guarded by lock. */
+    uint32_t events; /* in it, once it is full */
+    uint32_t dumped; /* of them, in a segment already */
 };
 
 struct gn_writer {
@@ -46,7 +49,7 @@ struct gn_writer {
     uint8_t *end; /* borrowed from the chunk */
     struct gn_chunk_header *head; /* borrowed from the chunk */
     uint64_t last_tick; /* of the record before; deltas count from here */
-    uint64_t seq; /* of the next record */
+    uint64_t seq; /* of the next event */
     uint64_t span; /* what the reader takes for the current span here */
     uint32_t correlation; /* what the reader takes for the current correlation */
     uint32_t thread; /* stream number */
@@ -118,6 +121,9 @@ bool gn_ring_wait_space(struct gn_ring *ring, unsigned timeout_ms);
 /* No further chunk is handed out; waits until nobody waits in the ring. */
 void gn_ring_close(struct gn_ring *ring);
 
+/* How many events the records of `length` bytes are. */
+uint32_t gn_count_events(const uint8_t *records, size_t length);
+
 /* All under ring->lock: the oldest full chunk that holds events or a stream, as
  * asked; its way back to the head of that queue; and its way to the free ones. */
 struct gn_chunk *gn_ring_take_full(struct gn_ring *ring, bool events, bool streams);
@@ -173,6 +179,13 @@ static inline void gn_record_commit(struct gn_writer *writer, uint8_t *end, uint
         writer->last_tick = tick;
     uint32_t committed = (uint32_t)(end - gn_chunk_data(writer->head));
     atomic_store_explicit(&writer->head->committed, committed, memory_order_release);
+}
+
+/* The same for a GN_SYS_STATE record, which takes no number. */
+static inline void gn_state_commit(struct gn_writer *writer, uint8_t *end, uint64_t tick)
+{
+    gn_record_commit(writer, end, tick);
+    writer->seq--;
 }
 
 #endif

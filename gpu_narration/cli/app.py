@@ -15,6 +15,9 @@ class LazyGroup(click.Group):
     verbs: ClassVar = {
         "demo": "Runs a small model and some kernels, traced, and shows what happened.",
         "doctor": "Says what was found on this machine, and what to do about what is missing.",
+        "dump": "Has running flight recorders write out what they hold.",
+        "filter": "Shows or changes what running processes record.",
+        "flush": "Has running processes bring their trace up to date.",
         "run": "Runs a Python program and records it.",
         "show": "Prints a trace as text.",
         "spans": "Sums a trace up: spans, waiting, GPU time, memory.",
@@ -50,6 +53,7 @@ Examples:
   gpu-narration run -o app.gnt app.py --steps 10
   gpu-narration show app.gnt | less
   gpu-narration spans app.gnt
+  gpu-narration filter app.gnt 'info,engine=trace'
   gpu-narration doctor
 
 \b

@@ -24,6 +24,16 @@ color_option = click.option(
 )
 
 
+timeout_option = click.option(
+    "--timeout",
+    "timeout_s",
+    type=click.FloatRange(0.1, 3600),
+    default=5.0,
+    show_default=True,
+    help="How long to wait for an answer, in seconds.",
+)
+
+
 def wants_color(choice: str, stream: Any) -> bool:
     """Whether to colour what goes to a stream."""
     if choice != "auto":

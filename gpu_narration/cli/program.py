@@ -75,7 +75,9 @@ class Program:
         if not self.recorder.path.is_dir():
             say(f"{path} was removed while it was written; nothing of it is left [trace-gone]")
             return
-        lost = f", {stats['dropped']} dropped" if stats.get("dropped") else ""
+        lost = "".join(
+            f", {stats[how]} {how}" for how in ("dropped", "forgotten") if stats.get(how)
+        )
         command = f"gpu-narration show {shlex.quote(path)}"
         say(f"{stats.get('records', 0)} records of this process{lost} in {path}; see: {command}")
 

@@ -23,6 +23,7 @@ Examples:
   gpu-narration run -o serve.gnt -m myapp.server --port 8000
   gpu-narration run --console --filter 'info,engine=trace' app.py
   gpu-narration run --backend mock examples/two_streams.py
+  gpu-narration run --flight --dump-signal SIGUSR1 -m myapp.server
 
 The program's output, exit status and signals are its own.  What is recorded is
 what the program marks with gpu_narration; see the README for how.""",
@@ -40,6 +41,15 @@ what the program marks with gpu_narration; see the README for how.""",
 @click.option("--backend", type=click.Choice(BACKENDS), default=None, help="The GPU backend.")
 @click.option("--on-full", type=click.Choice(["wait", "drop"]), default="wait", show_default=True,
               help="What a thread does when the ring is full.")  # fmt: skip
+@click.option("--flight", is_flag=True,
+              help="Keep only the newest events; write them out on a dump, and at the end.")  # fmt: skip
+@click.option("--dump-on-exception/--no-dump-on-exception", default=True, show_default=True,
+              help="With --flight: dump on an exception that nobody handles.")  # fmt: skip
+@click.option("--dump-signal", metavar="SIGNAL", help="With --flight: dump on this signal.")
+@click.option("--control/--no-control", default=True, show_default=True,
+              help="Follow gpu-narration filter, dump and flush; looks for them twice a second.")  # fmt: skip
+@click.option("--control-signal", metavar="SIGNAL",
+              help="Look for them on this signal, at once; with --no-control only then.")  # fmt: skip
 @click.option("--ring-mib", type=click.IntRange(1, 16384), default=8, show_default=True,
               help="Size of the ring in MiB; it must fit on the disk.")  # fmt: skip
 @click.option("--nvtx", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
@@ -56,6 +66,11 @@ def run(
     voice: str | None,
     backend: str | None,
     on_full: str,
+    flight: bool,
+    dump_on_exception: bool,
+    dump_signal: str | None,
+    control: bool,
+    control_signal: str | None,
     ring_mib: int,
     nvtx: str,
     quiet: bool,
@@ -84,6 +99,11 @@ def run(
         filter=filter_,
         backend=backend,
         on_full=on_full,
+        mode="flight" if flight else "stream",
+        dump_on_exception=dump_on_exception,
+        dump_signal=dump_signal,
+        control=control,
+        control_signal=control_signal,
         ring_bytes=ring_mib << 20,
         nvtx=nvtx,
     )

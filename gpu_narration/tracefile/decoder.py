@@ -174,7 +174,8 @@ class ProcessDecoder:
             else:
                 state.tick += delta
             seq = state.seq
-            state.seq += 1
+            if site != fmt.SYS_STATE:
+                state.seq += 1
             yield Record(seq, state.tick, site, data, start, end)
             position = end
 
@@ -210,6 +211,7 @@ class ProcessDecoder:
             elif record.site == fmt.SYS_NOTE:
                 self.notes.append(
                     Note(
+                        self.process,
                         _text(items[0]),
                         self._named(values, 1),
                         self.clock.monotonic_ns(record.tick),

@@ -131,6 +131,7 @@ class ThreadInfo:
 class Note:
     """Something the recorder noted about itself or the machine."""
 
+    process: int
     topic: str
     fields: dict[str, Value]
     monotonic_ns: int

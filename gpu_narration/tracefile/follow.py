@@ -13,7 +13,7 @@ from gpu_narration._marker import is_live, read_marker
 from gpu_narration.tracefile import format as fmt
 from gpu_narration.tracefile.clock import parse_clock_point
 from gpu_narration.tracefile.decoder import Fragment, ProcessDecoder
-from gpu_narration.tracefile.events import Event, Notice
+from gpu_narration.tracefile.events import Event, Note, Notice
 from gpu_narration.tracefile.format import Value
 from gpu_narration.tracefile.source import RingFile, parse_chunk_header
 from gpu_narration.tracefile.trace import ProcessTrace, find_processes
@@ -28,6 +28,7 @@ class Batch:
     events: list[Event] = field(default_factory=list)
     #: (process, event id) of events that were annotated.
     annotated: list[tuple[int, int]] = field(default_factory=list)
+    notes: list[Note] = field(default_factory=list)
     #: Every process has ended and everything was read.
     ended: bool = False
 
@@ -84,7 +85,9 @@ class _Tail:
     def _take(self, fragment: Fragment, events: list[Iterable[Event]], batch: Batch) -> None:
         self._written[fragment.serial] = fragment.end
         if fragment.thread == fmt.STREAM_DEFINITIONS:
+            known = len(self.decoder.notes)
             self.decoder.define(fragment)
+            batch.notes += self.decoder.notes[known:]
         elif fragment.thread == fmt.STREAM_ANNOTATIONS:
             batch.annotated += [
                 (self.index, event_id) for event_id in self.decoder.annotate(fragment)

@@ -41,6 +41,8 @@ CHUNK_HEADER: Final = struct.Struct("<2I4Q4I8x")
 CLOCK_POINT: Final = struct.Struct("<2I3Q")
 #: chunks, write_error, dropped: behind the file header on page 0 of a ring
 RING_COUNTS: Final = struct.Struct("<2IQ")
+#: events forgotten: behind the two clock points that follow the counts
+RING_FORGOTTEN: Final = struct.Struct("<Q")
 #: delta, site, size
 RECORD_HEAD: Final = struct.Struct("<2IH")
 

@@ -146,6 +146,8 @@ class RingFile:
         self.notices: list[Notice] = []
         #: Events that its process lost so far, of all threads.
         self.dropped = 0
+        #: Events that a flight recorder wrote over before they were in a segment.
+        self.forgotten = 0
         buffer = _map(path)
         if len(buffer) < fmt.PAGE:
             return  # died while it was being made: nothing was recorded yet
@@ -177,6 +179,8 @@ class RingFile:
             point = parse_clock_point(buffer, position)  # type: ignore[arg-type]
             if point is not None:
                 self.clock_points.append(point)
+        at += 2 * fmt.CLOCK_POINT.size
+        (self.forgotten,) = fmt.RING_FORGOTTEN.unpack_from(buffer, at)
 
     def _take(
         self, buffer: mmap.mmap | bytes, position: int, chunk_size: int, written: dict[int, int]

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpu_narration._errors import NotATraceError
-from gpu_narration._marker import OURS, is_live, read_marker
+from gpu_narration._marker import RECORDS, is_live, read_marker
 from gpu_narration.tracefile import format as fmt
 from gpu_narration.tracefile.decoder import ProcessDecoder
 from gpu_narration.tracefile.events import Event, Note, Notice, ThreadInfo, Trouble
@@ -34,6 +34,7 @@ class ProcessTrace:
         self.pid = int(name.partition("-")[0])
         self.live = files.ring is not None and is_live(files.ring)
         self._dropped = 0
+        self._forgotten = 0
         self._fragments: dict[int, list[FragmentRef]] = {}
         self._read_segments(sorted(files.segments))
         if files.ring is not None:
@@ -77,15 +78,12 @@ class ProcessTrace:
                 Notice(Trouble.DROPPED, f"{count} events of {self._name(thread)} were dropped: the ring was full", count)
             )  # fmt: skip
         # A drop is told by the thread's next event; the last ones have none.
-        last = self._dropped_in_all() - sum(decoder.dropped.values())
+        last = self._in_all("dropped", self._dropped) - sum(decoder.dropped.values())
         if last > 0:
             notices.append(
                 Notice(Trouble.DROPPED, f"{last} events were dropped last: the ring was full", last)
             )
-        for thread, count in sorted(decoder.overwritten.items()):
-            notices.append(
-                Notice(Trouble.OVERWRITTEN, f"{count} older records of {self._name(thread)} were not kept", count)
-            )  # fmt: skip
+        notices += self._older_events()
         if decoder.undefined:
             notices.append(
                 Notice(
@@ -104,9 +102,24 @@ class ProcessTrace:
             )
         return notices
 
-    def _dropped_in_all(self) -> int:
-        counted = self.note("end").get("dropped")
-        return max(self._dropped, counted) if isinstance(counted, int) else self._dropped
+    def _older_events(self) -> list[Notice]:
+        """What came before the first events that are there, or between two of them."""
+        gaps = self.decoder.overwritten
+        # A gap is told by the thread's next event; what a thread recorded last has none.
+        forgotten = self._in_all("forgotten", self._forgotten)
+        if forgotten:
+            count = max(forgotten, sum(gaps.values()))  # a flight that goes on forgets meanwhile
+            text = f"{count} older events were forgotten: the flight recorder keeps the newest"
+            return [Notice(Trouble.OVERWRITTEN, text, count)]
+        return [
+            Notice(Trouble.OVERWRITTEN, f"{count} older events of {self._name(thread)} are missing", count)
+            for thread, count in sorted(gaps.items())
+        ]  # fmt: skip
+
+    def _in_all(self, what: str, in_ring: int) -> int:
+        """A count of losses: of the ring, if it is there, or as noted at the end."""
+        counted = self.note("end").get(what)
+        return max(in_ring, counted) if isinstance(counted, int) else in_ring
 
     def _name(self, thread: int) -> str:
         info = self.threads.get(thread)
@@ -132,6 +145,7 @@ class ProcessTrace:
                 written[fragment.serial] = max(written.get(fragment.serial, 0), fragment.end)
         ring = RingFile(path, written)
         self._dropped = ring.dropped
+        self._forgotten = ring.forgotten
         self.notices += ring.notices
         for point in ring.clock_points:
             self.decoder.clock.add(point)
@@ -204,7 +218,7 @@ def find_processes(directory: Path) -> dict[str, _ProcessFiles]:
     """The files of each process in a trace directory, by the processes' names."""
     processes: dict[str, _ProcessFiles] = {}
     for path in directory.iterdir():
-        if not OURS.fullmatch(path.name):
+        if not RECORDS.fullmatch(path.name):
             continue
         name, _, kind = path.name.partition(".")
         if kind == "ring":

@@ -6,7 +6,7 @@ import base64
 import math
 from collections.abc import Mapping
 
-from gpu_narration.tracefile import Event, Notice
+from gpu_narration.tracefile import Event, Note, Notice
 from gpu_narration.tracefile.format import (
     Absent,
     CutBytes,
@@ -59,6 +59,15 @@ def event_object(
     if event.left_out:
         record["left_out"] = event.left_out
     return record
+
+
+def note_object(note: Note) -> dict[str, object]:
+    return {
+        "note": note.topic,
+        "monotonic_ns": note.monotonic_ns,
+        "process": note.process,
+        "fields": {name: json_value(value) for name, value in note.fields.items()},
+    }
 
 
 def notice_object(notice: Notice) -> dict[str, object]:

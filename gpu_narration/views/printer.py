@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import heapq
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from gpu_narration._types import Kind, Level
-from gpu_narration.tracefile import Event, Notice, Phase, Trace, Trouble
+from gpu_narration.tracefile import Event, Note, Notice, Phase, Trace, Trouble
 from gpu_narration.tracefile.follow import Follower
 from gpu_narration.tracefile.format import Value
 from gpu_narration.views import jsonl, text
@@ -46,6 +47,14 @@ class Selection:
             and (self.correlation is None or event.correlation == self.correlation)
         )
 
+    def takes_note(self) -> bool:
+        """Whether to show what happened to the recording itself."""
+        return (
+            self.level <= Level.INFO
+            and (not self.actors or "gpu_narration" in self.actors)
+            and self.correlation is None
+        )
+
 
 class Printer:
     """Writes lines to a stream."""
@@ -73,8 +82,15 @@ class Printer:
     def show(self, path: Path) -> bool:
         """Prints a whole trace; True if it is damaged."""
         trace = Trace(path)
-        for event in trace.events():
-            self._event(event, trace.annotations(event))
+        notes = [note for process in trace.processes for note in process.notes]
+        both: Iterator[Event | Note] = heapq.merge(
+            trace.events(), sorted(notes, key=_when), key=_when
+        )
+        for item in both:
+            if isinstance(item, Note):
+                self._note(item)
+            else:
+                self._event(item, trace.annotations(item))
         return self._notices(trace.notices())
 
     def follow(self, path: Path) -> bool:
@@ -84,6 +100,8 @@ class Printer:
         while True:
             batch = follower.poll()
             now = time.monotonic()
+            for note in batch.notes:
+                self._note(note)
             for event in batch.events:
                 annotations = follower.annotations(event)
                 if _awaits_gpu(event) and "gpu_ns" not in annotations:
@@ -117,12 +135,25 @@ class Printer:
         line = text.line(event, annotations, self._voice)
         print(self._prefix(event) + self._colored(line, event.level), file=self._out)
 
-    def _prefix(self, event: Event) -> str:
+    def _note(self, note: Note) -> None:
+        """Among the events only what happened to the recording while it ran."""
+        if note.topic not in text.NOTES_SHOWN or not self._selection.takes_note():
+            return
+        if self._as_json:
+            print(json.dumps(jsonl.note_object(note), ensure_ascii=False), file=self._out)
+            return
+        prefix = self._time(note.monotonic_ns)
+        if self._show_ids:
+            prefix += f"p{note.process} "
+        print(prefix + self._colored(text.note_line(note), Level.INFO), file=self._out)
+
+    def _time(self, monotonic_ns: int) -> str:
         if self._start_ns is None:
-            self._start_ns = event.monotonic_ns
-        prefix = ""
-        if self._show_time:
-            prefix += f"{(event.monotonic_ns - self._start_ns) / 1e9:12.6f} "
+            self._start_ns = monotonic_ns
+        return f"{(monotonic_ns - self._start_ns) / 1e9:12.6f} " if self._show_time else ""
+
+    def _prefix(self, event: Event) -> str:
+        prefix = self._time(event.monotonic_ns)
         if self._show_ids:
             inside = f" in {event.span}" if event.span is not None else ""
             prefix += f"p{event.process} t{event.thread} #{event.span_id or event.id}{inside} "
@@ -145,6 +176,10 @@ class Printer:
 def is_damaged(notices: Iterable[Notice]) -> bool:
     """Whether a trace is damaged, by what it tells of itself."""
     return any(notice.trouble in _DAMAGE for notice in notices)
+
+
+def _when(item: Event | Note) -> int:
+    return item.monotonic_ns
 
 
 def _awaits_gpu(event: Event) -> bool:

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 
 from gpu_narration._types import Kind, Outcome
-from gpu_narration.tracefile import Event, Notice, Phase
+from gpu_narration.tracefile import Event, Note, Notice, Phase
 from gpu_narration.tracefile.format import (
     Absent,
     CutBytes,
@@ -31,6 +31,11 @@ from gpu_narration.views.units import milliseconds, size
 _SAID = {"cute", "story", "before_bytes", "used_bytes", "total_bytes", "free_bytes",
          "reserved_bytes", "in_scope", "in_span", "vram_device", "shared_bytes",
          "gpu_start_ns", "gpu_end_ns", "gpu_place_error_ns", "gpu_place_reason"}  # fmt: skip
+#: Notes that stand among the events, and what they say.
+NOTES_SHOWN = {
+    "filter": "The filter was changed",
+    "dump": "The flight recorder wrote out what it held",
+}
 #: What was learned of an event later goes in this order.
 _LATER = ("gpu_ns", "gpu_reason", "stream", "device", "vram_before_bytes", "vram_after_bytes",
           "vram_delta_bytes", "vram_source", "vram_reason", "error", "simulated")  # fmt: skip
@@ -41,6 +46,12 @@ def line(event: Event, annotations: Mapping[str, Value], voice: str = "human") -
     head = [event.level.name, *_words(event)]
     pairs = [f"{key}={shown}" for key, shown in _pairs(event, annotations)]
     return " ".join([*head, *pairs, quoted(sentence(event, annotations, voice))])
+
+
+def note_line(note: Note) -> str:
+    """The line of a note: what happened to the recording while it ran."""
+    pairs = "".join(f" {bare(key)}={value_text(value)}" for key, value in note.fields.items())
+    return f"INFO gpu_narration {note.topic}{pairs} {quoted(NOTES_SHOWN[note.topic])}"
 
 
 def notice_line(notice: Notice) -> str:

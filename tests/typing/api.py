@@ -111,9 +111,13 @@ with gn.start(Path("app.gnt"), console="cute") as recorder:
     assert_type(recorder, gn.Recorder)
     assert_type(recorder.path, Path)
     assert_type(recorder.stats(), dict[str, int])
+    assert_type(recorder.dump("why"), bool)
     assert_type(recorder.stop(), dict[str, int])
 assert_type(gn.stats(), dict[str, int] | None)
 assert_type(gn.flush(timeout_s=1.0), bool)
+assert_type(gn.dump(), bool)
+gn.start(mode="flight", dump_signal="SIGUSR1", dump_on_exception=False, control_signal=12)
+gn.start(dump_signal=1.5)  # type: ignore[arg-type]
 gn.start(mode="ring")  # type: ignore[arg-type]
 
 # ---- GPU, foreign libraries, reading ----

@@ -15,18 +15,19 @@ ROOT = Path(gpu_narration.__file__).resolve().parent
 CORE = ROOT / "_core"
 
 #: Rooms in layers: a room imports only from layers before its own, or from itself.
-_LEAVES = {"_types": 0, "_errors": 0, "_version": 0, "_marker": 0}
+_LEAVES = {"_types": 0, "_errors": 0, "_version": 0, "_marker": 0, "_environment": 0}
 RECORDING = {
     **_LEAVES,
     "_core": 1, "kernels": 1,
     "_summary": 2, "context": 2, "filters": 2, "redaction": 2, "tracedir": 2, "watcher": 2,
-    "_options": 2, "console": 2,
-    "narration": 3, "tracing": 3,
+    "console": 2, "control": 2, "endings": 2, "flight": 2, "signals": 2,
+    "_options": 3, "narration": 3, "tracing": 3,
     "cuda": 4, "ffi": 4,
     "gpu_side": 5,
-    "recorder": 6,
-    "__init__": 7,
-    "demo": 8,
+    "recording": 6,
+    "recorder": 7,
+    "__init__": 8,
+    "demo": 9,
 }  # fmt: skip
 READING = {
     **_LEAVES,

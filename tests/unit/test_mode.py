@@ -148,7 +148,52 @@ def test_flight_says_how_many_are_gone(tmp_path: Path) -> None:
     recorder.stop()
     events, notices = read(tmp_path / "t.gnt")
     assert {notice.trouble for notice in notices} == {Trouble.OVERWRITTEN}
-    assert len(events) + sum(notice.count for notice in notices) == calls
+    assert len(events) + told_forgotten(notices) == calls
+
+
+def told_forgotten(notices: list[Notice]) -> int:
+    return sum(notice.count for notice in notices if notice.trouble is Trouble.OVERWRITTEN)
+
+
+def test_flight_tells_of_the_events_of_threads_that_left_nothing(tmp_path: Path) -> None:
+    """GIVEN threads that ended long ago THEN what they recorded is in the count all the same."""
+    recorder = begin(tmp_path / "t.gnt", mode="flight")
+    for _ in range(3):
+        thread = threading.Thread(target=fill, args=(100,))
+        thread.start()
+        thread.join()
+    fill(5_000)
+    stats = recorder.stop()
+    events, notices = read(tmp_path / "t.gnt")
+    assert len(events) + told_forgotten(notices) == 5_300
+    assert told_forgotten(notices) == stats["forgotten"]
+
+
+def test_flight_counts_events_and_not_the_marks_between_them(tmp_path: Path) -> None:
+    """GIVEN a correlation that changes with each event THEN those changes are no events."""
+    recorder = begin(tmp_path / "t.gnt", mode="flight")
+    for i in range(5_000):
+        gpu_narration.set_correlation_id(f"request-{i % 7}")
+        fill(1)
+    gpu_narration.set_correlation_id(None)
+    stats = recorder.stop()
+    events, _ = read(tmp_path / "t.gnt")
+    assert stats["records"] == 5_000
+    assert len(events) + stats["forgotten"] == 5_000
+
+
+def test_flight_notes_at_the_end_what_it_forgot(tmp_path: Path) -> None:
+    recorder = begin(tmp_path / "t.gnt", mode="flight")
+    fill(5_000)
+    stats = recorder.stop()
+    noted = Trace(tmp_path / "t.gnt").processes[0].note("end")
+    assert noted["forgotten"] == stats["forgotten"] > 0
+
+
+def test_a_stream_forgets_nothing(tmp_path: Path) -> None:
+    recorder = begin(tmp_path / "t.gnt")
+    fill(5_000)
+    assert recorder.stop()["forgotten"] == 0
 
 
 def test_flight_keeps_all_while_the_ring_is_not_full(tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
  *
  *   module.c     the table of what Python can call
  *   lifecycle.c  recordings and threads: how they begin and end; fork
+ *   counts.c     what a recording has counted
  *   sites.c      strings and call sites: interning, definitions, the filter
  *   strand.c     which span and which correlation are current, for the thread,
  *                the task and the generator that runs now
@@ -145,12 +146,18 @@ struct thread_state *thread_attach(void);
 uint64_t thread_key(void);
 void internal_error(const char *where); /* takes the exception that is set */
 PyObject *recording_start(PyObject *module, PyObject *args, PyObject *kwargs);
-PyObject *recording_stop(PyObject *module, PyObject *unused);
+PyObject *recording_stop(PyObject *module, PyObject *args);
 PyObject *recording_flush(PyObject *module, PyObject *args);
-PyObject *recording_stats(PyObject *module, PyObject *unused);
 PyObject *recording_scopes(PyObject *module, PyObject *unused);
 PyObject *recording_after_fork(PyObject *module, PyObject *unused);
 int lifecycle_init(void);
+
+/* counts.c */
+PyObject *recording_stats(PyObject *module, PyObject *unused);
+/* Notes the end of the recording: the final counts, which come back, and `more`, a
+ * dict or NULL.  NULL with an exception set if that failed, or without one if the
+ * recording ended meanwhile. */
+PyObject *note_end(PyObject *more);
 
 /* sites.c */
 /* A call site by the addresses of its namespace and names; all of them are kept
@@ -260,6 +267,7 @@ PyObject *foreign_forget(PyObject *module, PyObject *type);
 PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+bool note_fields(const char *topic, PyObject *fields); /* false: an exception is set */
 
 /* nvtx.c */
 void nvtx_mark(struct thread_state *here, struct site *site, int64_t id);

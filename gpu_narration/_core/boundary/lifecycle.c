@@ -270,18 +270,24 @@ static struct thread_state *end_generation(void)
     return threads;
 }
 
-/* stop() -> errno of a failed last write, 0 when all is on disk, None when
+/* stop(more=None) -> (errno of a failed last write or 0, final counts), or None when
  * nothing was running */
-PyObject *recording_stop(PyObject *module, PyObject *unused)
+PyObject *recording_stop(PyObject *module, PyObject *args)
 {
     (void)module;
-    (void)unused;
+    PyObject *more = NULL;
+    if (!PyArg_ParseTuple(args, "|O!", &PyDict_Type, &more))
+        return NULL;
     if (core.generation == 0)
         Py_RETURN_NONE;
     if (thread_slot.generation == core.generation)
         nvtx_settle(thread_slot.state);
-    if (core.generation == 0) /* another thread came first while the tool was told */
-        Py_RETURN_NONE;
+    PyObject *final = core.generation == 0 ? NULL : note_end(more);
+    if (final == NULL) {
+        if (PyErr_Occurred())
+            return NULL;
+        Py_RETURN_NONE; /* another thread came first */
+    }
     /* From here no event begins; under the GIL none is half written. */
     struct thread_state *thread = end_generation();
     gn_recording_close(core.recording);
@@ -304,7 +310,7 @@ PyObject *recording_stop(PyObject *module, PyObject *unused)
     PyMem_RawFree(core.recording);
     core.recording = NULL;
     core.settled = false;
-    return PyLong_FromLong(error);
+    return Py_BuildValue("(iN)", error, final);
 }
 
 /* flush(timeout_ms=10000, events=False) -> whether everything is on disk */
@@ -324,33 +330,6 @@ PyObject *recording_flush(PyObject *module, PyObject *args)
     Py_END_ALLOW_THREADS
     core.away--;
     return PyBool_FromLong(flushed);
-}
-
-/* stats() -> dict of numbers, or None when nothing is running */
-PyObject *recording_stats(PyObject *module, PyObject *unused)
-{
-    (void)module;
-    (void)unused;
-    if (core.generation == 0)
-        Py_RETURN_NONE;
-    struct gn_ring *ring = &core.recording->ring;
-    uint64_t records = 0;
-    (void)pthread_mutex_lock(&ring->lock);
-    uint64_t closed = ring->records_closed;
-    for (struct gn_writer *writer = ring->writers; writer != NULL; writer = writer->next)
-        if (!gn_is_stream(writer->thread))
-            records += writer->seq;
-    struct gn_drain_stats drain = core.recording->drain.stats;
-    uint32_t threads = ring->writer_count - 2, chunks = ring->chunk_count;
-    (void)pthread_mutex_unlock(&ring->lock);
-    uint64_t dropped = atomic_load(&ring->header->dropped);
-    return Py_BuildValue(
-        "{s:K,s:K,s:K,s:K,s:K,s:I,s:K,s:K,s:i}", "records", (unsigned long long)(records + closed),
-        "dropped", (unsigned long long)dropped, "suppressed", (unsigned long long)core.suppressed,
-        "waits", (unsigned long long)core.waits, "bytes_written",
-        (unsigned long long)drain.bytes_written, "threads", threads, "ring_bytes",
-        (unsigned long long)chunks * GN_CHUNK_SIZE, "drain_passes",
-        (unsigned long long)drain.passes, "write_errno", drain.write_error);
 }
 
 /* scopes() -> [(thread number, event id, actor, action, last tick)] of the

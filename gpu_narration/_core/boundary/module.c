@@ -100,7 +100,7 @@ static PyObject *looks_like_credential(PyObject *module, PyObject *text)
 
 static PyMethodDef functions[] = {
     {"start", FASTCALL(recording_start), METH_VARARGS | METH_KEYWORDS, NULL},
-    {"stop", recording_stop, METH_NOARGS, NULL},
+    {"stop", recording_stop, METH_VARARGS, NULL},
     {"flush", recording_flush, METH_VARARGS, NULL},
     {"stats", recording_stats, METH_NOARGS, NULL},
     {"scopes", recording_scopes, METH_NOARGS, NULL},

@@ -193,3 +193,14 @@ PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     }
     return put_stream(GN_STREAM_DEFINITIONS, GN_SYS_NOTE, args[0], args[1]);
 }
+
+bool note_fields(const char *topic, PyObject *fields)
+{
+    PyObject *name = PyUnicode_InternFromString(topic);
+    PyObject *done = name == NULL
+                         ? NULL
+                         : put_stream(GN_STREAM_DEFINITIONS, GN_SYS_NOTE, name, fields);
+    Py_XDECREF(name);
+    Py_XDECREF(done); /* not recorded: the ring's header still tells the counts */
+    return done != NULL;
+}

@@ -286,22 +286,27 @@ static void site_define(struct site *site)
 }
 
 /* Asks the filter; a site whose actor comes with each record is judged by its
- * module alone. */
+ * module alone.  The filter may change while it is asked: such an answer is not
+ * taken, the site's next event asks again. */
 static void site_judge(struct site *site)
 {
-    site->judged = core.filter_generation;
-    site->off = false;
-    if (core.hooks.threshold == NULL)
+    uint32_t generation = core.filter_generation;
+    if (core.hooks.threshold == NULL) {
+        site->off = false;
+        site->judged = generation;
         return;
+    }
     PyObject *actor = site->names[NAME_ACTOR] != NULL ? site->names[NAME_ACTOR] : empty;
     PyObject *arguments[] = {site->module, actor};
     PyObject *threshold = PyObject_Vectorcall(core.hooks.threshold, arguments, 2, NULL);
     long lowest = threshold == NULL ? -1 : PyLong_AsLong(threshold);
     Py_XDECREF(threshold);
+    if (generation == core.filter_generation) {
+        site->off = !PyErr_Occurred() && site->level < lowest;
+        site->judged = generation;
+    }
     if (PyErr_Occurred())
         internal_error("filter");
-    else
-        site->off = site->level < lowest;
 }
 
 bool site_ready_slow(struct site *site)

@@ -152,7 +152,7 @@ bool strand_write_state(struct thread_state *thread)
     uint8_t *p = gn_record_begin(writer, GN_SYS_STATE, tick);
     p = gn_put_wide(p, writer->end, GN_I64, (uint64_t)thread->span);
     p = gn_put_ref(p, writer->end, GN_STRREF, thread->correlation);
-    gn_record_commit(writer, p, tick);
+    gn_state_commit(writer, p, tick);
     writer->span = (uint64_t)thread->span;
     writer->correlation = thread->correlation;
     return true;

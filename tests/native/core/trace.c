@@ -78,7 +78,7 @@ static void take_record(struct trace *trace, uint64_t serial, const uint8_t *p, 
     }
     trace->records = reach(trace->records, &trace->room, trace->count, sizeof *trace->records);
     trace->records[trace->count++] = (struct record){
-        .seq = chunk->next_seq++,
+        .seq = u32(p + 4) == STATE_SITE ? chunk->next_seq : chunk->next_seq++,
         .tick = chunk->tick,
         .serial = serial,
         .values = p + head,
@@ -212,6 +212,7 @@ bool trace_add_ring(struct trace *trace, int dir_fd, const char *name)
         return false;
     trace->write_error = u32(bytes + 68);
     trace->ring_dropped = u64(bytes + 72);
+    trace->ring_forgotten = u64(bytes + 144);
     size_t slots = (length - PAGE) / CHUNK, count = 0;
     CHECK(u32(bytes + 64) <= slots);
     const uint8_t **chunks = malloc((slots + 1) * sizeof *chunks);

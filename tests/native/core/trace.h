@@ -12,6 +12,7 @@
 #include <stdint.h>
 
 #define CHUNK_ROOM 65472u /* 64 KiB less the header */
+#define STATE_SITE 0x7fffff01u /* a record that is no event */
 
 struct record {
     uint64_t seq, tick;
@@ -50,7 +51,7 @@ struct trace {
     uint64_t segment_bytes;
     uint64_t dropped; /* sum over the chunks */
     uint32_t write_error; /* of the ring */
-    uint64_t ring_dropped;
+    uint64_t ring_dropped, ring_forgotten;
 };
 
 /* Reads `<prefix>.000.seg`, `.001.seg` …; of a recording that goes on, only as
