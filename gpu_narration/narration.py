@@ -12,6 +12,10 @@ from gpu_narration._core import emit
 from gpu_narration._errors import OptionError
 from gpu_narration._types import Kind, Level
 
+# Looked up once: a member of an enumeration is a descriptor call away on CPython 3.11.
+_NARRATION = int(Kind.NARRATION)
+_MUTE = int(Level.MUTE)
+
 
 def narrate(
     actor: str,
@@ -26,10 +30,10 @@ def narrate(
 ) -> int | None:
     """Records a narration: who did what to whom, in a sentence for people.
 
-    ``level`` is a :class:`Level` or its name.  ``cute`` and ``story`` are the same event in other voices; a reader that wants
-    a voice the event lacks shows ``human``.  ``fields`` are stored as they are
-    where they are plain values (str, int, float, bool, bytes, None), else as a
-    short summary.  None of the texts is a template.
+    ``level`` is a :class:`Level` or its name.  ``cute`` and ``story`` are the same event
+    in other voices; a reader that wants a voice the event lacks shows ``human``.
+    ``fields`` are stored as they are where they are plain values (str, int, float,
+    bool, bytes, None), else as a short summary.  None of the texts is a template.
 
     Returns the event id, or None if the event was not recorded.  Raises
     TypeError if one of the four texts is not a str, OptionError for a name that
@@ -42,10 +46,10 @@ def narrate(
     if story is not None:
         fields["story"] = story
     # Level.MUTE is never shown, so it need not be recorded.
-    if level <= Level.MUTE:
+    if level <= _MUTE:
         return None
     module = sys._getframe(1).f_globals.get("__name__", "")
-    return emit(Kind.NARRATION, level, module, actor, action, target, human, fields or None)
+    return emit(_NARRATION, level, module, actor, action, target, human, fields or None)
 
 
 def _level(name: str) -> Level:
