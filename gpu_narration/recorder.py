@@ -311,8 +311,10 @@ def _look_for_requests() -> None:
 
 def _end(recorder: Recorder) -> None:
     global _active  # noqa: PLW0603 - one recording a process
-    error, recorder._final_stats = recorder._recording.end()
-    _active = None
+    try:
+        error, recorder._final_stats = recorder._recording.end()
+    finally:  # also when a Ctrl-C does not wait
+        _active = None
     if error:
         say(
             f"the last events could not be written: {os.strerror(error)}; they are in the ring "

@@ -90,6 +90,14 @@ class Recording:
             self._end_control()
             tracedir.take_back(directory)
             raise
+        try:
+            self._begin_around_core(directory)
+        except BaseException:  # an interrupt, say: no recording is left that nobody owns
+            self.end()
+            raise
+
+    def _begin_around_core(self, directory: TraceDirectory) -> None:
+        options = self.options
         _core.note("process", self._process_facts())
         _attach_nvtx(options.nvtx)
         self.gpu.begin(vram=options.vram)
@@ -104,15 +112,22 @@ class Recording:
 
     def end(self) -> tuple[int, dict[str, int]]:
         """The errno of a last write that failed, or 0, and the final counts."""
-        for hook in self.hooks:
-            hook.remove()
-        self._end_control()
-        self.gpu.end()
-        _core.flush(2000)  # so that what was written is counted
-        failures: dict[str, object] = {
-            f"internal_errors.{where}": n for where, n in internal_error.counts.items()
-        }
-        outcome = _core.stop(failures) or (0, {})
+        try:
+            for hook in self.hooks:
+                hook.remove()
+            self._end_control()
+            self.gpu.end()
+            _core.flush(2000)  # so that what was written is counted
+        finally:  # also when a Ctrl-C does not wait
+            failures: dict[str, object] = {
+                f"internal_errors.{where}": n for where, n in internal_error.counts.items()
+            }
+            outcome = _core.stop(failures) or (0, {})
+            self._let_go()
+        return outcome
+
+    def _let_go(self) -> None:
+        """Undoes what a recording changes outside of its trace."""
         _core.set_nvtx(None)
         _core.set_hooks(scope_enter=None, scope_exit=None, threshold=None)
         for name, value in self._environment_before.items():
@@ -120,7 +135,6 @@ class Recording:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        return outcome
 
     def finish_console(self) -> None:
         """Waits until all is shown; after the end."""
@@ -219,6 +233,7 @@ def _now_ns() -> int:
 
 
 def _install_core_hooks() -> None:
+    from gpu_narration._interrupts import owner_of
     from gpu_narration._summary import summary_rule
     from gpu_narration.redaction import parameter_rule
 
@@ -226,6 +241,7 @@ def _install_core_hooks() -> None:
         summarise=summary_rule,
         parameter_rule=parameter_rule,
         internal_error=internal_error,
+        owner=owner_of,
     )
 
 

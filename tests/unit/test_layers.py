@@ -20,7 +20,7 @@ RECORDING = {
     **_LEAVES,
     "_core": 1, "kernels": 1,
     "_summary": 2, "context": 2, "filters": 2, "redaction": 2, "tracedir": 2, "watcher": 2,
-    "console": 2, "control": 2, "endings": 2, "flight": 2, "signals": 2,
+    "console": 2, "control": 2, "endings": 2, "_interrupts": 2, "flight": 2, "signals": 2,
     "_options": 3, "narration": 3, "tracing": 3,
     "cuda": 4, "ffi": 4,
     "gpu_side": 5,

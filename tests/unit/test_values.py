@@ -246,16 +246,10 @@ class BrokenArray(numpy.ndarray):
         raise RuntimeError("no shape here")
 
 
-def test_a_rule_that_fails_is_counted_and_the_type_is_shown(record):
-    from gpu_narration._errors import internal_error
-
+def test_an_object_whose_facts_cannot_be_read_says_so(record):
+    """GIVEN an array whose shape raises THEN its summary names the error, and nothing failed."""
     (back,) = through(record, numpy.zeros(3).view(BrokenArray))
-    counts = dict(internal_error.counts)
-    internal_error.counts.clear()
-    assert (back, counts) in (
-        (Summary("<BrokenArray>"), {"summary of a value": 1}),
-        (Summary("float64[3]"), {}),
-    )
+    assert back in (Summary("<BrokenArray, unreadable: RuntimeError>"), Summary("float64[3]"))
 
 
 def test_a_type_with_a_long_name_is_cut(record):

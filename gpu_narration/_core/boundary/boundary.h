@@ -3,6 +3,7 @@
  *   module.c     the table of what Python can call
  *   lifecycle.c  recordings and threads: how they begin and end; fork
  *   counts.c     what a recording has counted
+ *   contain.c    exceptions inside the recorder: ours, and the program's
  *   sites.c      strings and call sites: interning, definitions, the filter
  *   strand.c     which span and which correlation are current, for the thread,
  *                the task and the generator that runs now
@@ -109,7 +110,8 @@ struct hooks { /* all owned, NULL when not set */
     PyObject *scope_enter; /* (event id, flags, stream) -> token */
     PyObject *scope_exit; /* (token, event id) -> None */
     PyObject *parameter_rule; /* (name) -> int: enum parameter_rule */
-    PyObject *internal_error; /* (where: str) -> None, with the exception set */
+    PyObject *internal_error; /* (where: str, error) -> None */
+    PyObject *owner; /* (error) -> int: enum owner in contain.c */
 };
 
 struct core {
@@ -144,7 +146,6 @@ extern __thread struct thread_slot thread_slot THREAD_MODEL;
 /* lifecycle.c */
 struct thread_state *thread_attach(void);
 uint64_t thread_key(void);
-void internal_error(const char *where); /* takes the exception that is set */
 PyObject *recording_start(PyObject *module, PyObject *args, PyObject *kwargs);
 PyObject *recording_stop(PyObject *module, PyObject *args);
 PyObject *recording_flush(PyObject *module, PyObject *args);
@@ -158,6 +159,11 @@ PyObject *recording_stats(PyObject *module, PyObject *unused);
  * dict or NULL.  NULL with an exception set if that failed, or without one if the
  * recording ended meanwhile. */
 PyObject *note_end(PyObject *more);
+
+/* contain.c; both take the exception that is set, if one is.  True if it was not a
+ * failure of ours but a want or an interrupt: asked again, the same may succeed. */
+bool internal_error(const char *where);
+void contain(void); /* where a failure of ours is no news */
 
 /* sites.c */
 /* A call site by the addresses of its namespace and names; all of them are kept

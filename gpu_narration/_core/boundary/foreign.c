@@ -36,7 +36,8 @@ static PyObject *describer(PyTypeObject *type)
     return NULL;
 }
 
-static struct site *foreign_site(PyObject *function)
+/* `*settled`: asked again, the answer would be the same. */
+static struct site *foreign_site(PyObject *function, bool *settled)
 {
     PyObject *describe = describer(Py_TYPE(function));
     PyObject *description = describe == NULL ? NULL : PyObject_CallOneArg(describe, function);
@@ -57,8 +58,7 @@ static struct site *foreign_site(PyObject *function)
         Py_DECREF(names[1]);
     }
     Py_XDECREF(description);
-    if (PyErr_Occurred())
-        internal_error("name of a foreign function");
+    *settled = !PyErr_Occurred() || !internal_error("name of a foreign function");
     return site;
 }
 
@@ -66,7 +66,10 @@ static struct site *find_site(PyObject *function)
 {
     uint32_t i = (uint32_t)((uintptr_t)function >> 5) & (SEATS - 1);
     if (UNLIKELY(seats[i].function != function)) {
-        struct site *site = foreign_site(function);
+        bool settled;
+        struct site *site = foreign_site(function, &settled);
+        if (!settled)
+            return site;
         PyObject *before = seats[i].function;
         seats[i].function = Py_NewRef(function);
         seats[i].site = site;

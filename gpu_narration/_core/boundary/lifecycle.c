@@ -13,25 +13,6 @@
 struct core core = {.filter_generation = 1};
 __thread struct thread_slot thread_slot THREAD_MODEL;
 
-void internal_error(const char *where)
-{
-    PyObject *type, *error, *traceback;
-    if (core.hooks.internal_error == NULL) {
-        PyErr_Clear();
-        return;
-    }
-    PyErr_Fetch(&type, &error, &traceback);
-    PyErr_NormalizeException(&type, &error, &traceback);
-    PyObject *done = PyObject_CallFunction(core.hooks.internal_error, "sO", where,
-                                           error != NULL ? error : Py_None);
-    if (done == NULL)
-        PyErr_Clear(); /* there is nobody left to tell */
-    Py_XDECREF(done);
-    Py_XDECREF(type);
-    Py_XDECREF(error);
-    Py_XDECREF(traceback);
-}
-
 bool autostart_now(void)
 {
     core.autostart = false;
@@ -40,8 +21,8 @@ bool autostart_now(void)
     PyObject *type, *error, *traceback;
     PyErr_Fetch(&type, &error, &traceback);
     PyObject *done = PyObject_CallNoArgs(core.hooks.autostart);
-    if (done == NULL)
-        internal_error("start of the recording");
+    if (done == NULL && internal_error("start of the recording"))
+        core.autostart = core.generation == 0; /* interrupted: the next event tries again */
     Py_XDECREF(done);
     PyErr_Restore(type, error, traceback);
     return core.generation != 0;
@@ -69,7 +50,7 @@ static PyObject *thread_name(void)
     Py_XDECREF(active);
     Py_XDECREF(module);
     Py_XDECREF(module_name);
-    PyErr_Clear();
+    contain(); /* no name, then */
     return name;
 }
 

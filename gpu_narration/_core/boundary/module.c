@@ -29,6 +29,7 @@ static PyObject *set_hooks(PyObject *module, PyObject *args, PyObject *kwargs)
         {"scope_exit", offsetof(struct hooks, scope_exit)},
         {"parameter_rule", offsetof(struct hooks, parameter_rule)},
         {"internal_error", offsetof(struct hooks, internal_error)},
+        {"owner", offsetof(struct hooks, owner)},
     };
     PyObject *key, *value;
     Py_ssize_t position = 0;

@@ -119,7 +119,7 @@ static bool loop_is_running(void)
         running = answer != NULL && answer != Py_None && answer != Py_False;
         Py_XDECREF(answer);
     }
-    PyErr_Clear(); /* a half-imported module has no loop yet */
+    contain(); /* a half-imported module has no loop yet */
     return running;
 }
 

@@ -124,14 +124,26 @@ static PyObject *container_summary(PyObject *value)
     return NULL;
 }
 
+/* An object whose facts cannot be read: half made, closed, or with attributes of
+ * the program's own that raise.  Takes the exception that is set. */
+static PyObject *unreadable_summary(PyObject *value)
+{
+    char error[64];
+    PyOS_snprintf(error, sizeof error, "%.60s", ((PyTypeObject *)PyErr_Occurred())->tp_name);
+    contain();
+    return PyUnicode_FromFormat("<%.120s, unreadable: %s>", Py_TYPE(value)->tp_name, error);
+}
+
 static PyObject *ruled_summary(PyObject *value)
 {
     PyObject *rule = type_rule(value);
+    if (PyErr_Occurred())
+        (void)internal_error("summary of a type");
     if (rule == NULL || rule == Py_None || PyUnicode_CheckExact(rule))
         return rule;
     PyObject *summary = PyObject_CallOneArg(rule, value);
     Py_DECREF(rule);
-    return summary;
+    return summary != NULL ? summary : unreadable_summary(value);
 }
 
 PyObject *summarise(PyObject *value, bool *object)
@@ -140,16 +152,14 @@ PyObject *summarise(PyObject *value, bool *object)
     if (value_is_plain(value))
         return Py_NewRef(value);
     PyObject *summary = container_summary(value);
-    if (summary == NULL)
+    if (summary == NULL && !PyErr_Occurred())
         summary = ruled_summary(value);
-    if (PyErr_Occurred())
-        internal_error("summary of a value");
-    if (summary == NULL || summary == Py_None || !value_is_plain(summary)) {
+    contain(); /* no memory for a summary: perhaps for a shorter one */
+    if (summary == NULL || summary == Py_None || !value_is_plain(summary))
         Py_XSETREF(summary, PyUnicode_FromFormat("<%.200s>", Py_TYPE(value)->tp_name));
-        if (summary == NULL) {
-            PyErr_Clear();
-            return Py_NewRef(Py_None);
-        }
+    if (summary == NULL) {
+        contain();
+        return Py_NewRef(Py_None);
     }
     *object = PyUnicode_CheckExact(summary) && !PyUnicode_Check(value);
     return summary;
