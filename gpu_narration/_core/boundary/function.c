@@ -104,7 +104,8 @@ static enum parameter_rule keyword_rule(const struct site *site, PyObject *name,
     }
     PyObject *rule = PyDict_GetItemWithError(keyword_rules, exact);
     Py_DECREF(exact);
-    return rule == NULL ? PARAMETER_CHECKED : (enum parameter_rule)PyLong_AsLong(rule);
+    /* A rule that could not be had may be that of a secret. */
+    return rule == NULL ? PARAMETER_MASKED : (enum parameter_rule)PyLong_AsLong(rule);
 }
 
 static void put_arguments(struct event *event, const struct traced_function *function,

@@ -190,7 +190,7 @@ static void close_recorded(struct scope *scope, uint64_t end_tick, const struct 
     PyObject *text = NULL;
     if (ending->error != NULL) {
         text = error_text(ending->error);
-        PyErr_Clear();
+        contain(); /* an exception that cannot be shown has no text */
     }
     struct values result = {&ending->result, ending->result != NULL ? 1 : 0, 0};
     struct summaries plain;

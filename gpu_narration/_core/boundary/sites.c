@@ -301,12 +301,13 @@ static void site_judge(struct site *site)
     PyObject *threshold = PyObject_Vectorcall(core.hooks.threshold, arguments, 2, NULL);
     long lowest = threshold == NULL ? -1 : PyLong_AsLong(threshold);
     Py_XDECREF(threshold);
+    bool asked = !PyErr_Occurred();
+    bool settled = asked || !internal_error("filter");
     if (generation == core.filter_generation) {
-        site->off = !PyErr_Occurred() && site->level < lowest;
-        site->judged = generation;
+        site->off = asked && site->level < lowest;
+        /* Interrupted: this event is kept, and the next one asks again. */
+        site->judged = settled ? generation : 0;
     }
-    if (PyErr_Occurred())
-        internal_error("filter");
 }
 
 bool site_ready_slow(struct site *site)
