@@ -1,5 +1,6 @@
 """Reading traces: ``Trace(path)`` and what it gives."""
 
+from gpu_narration.tracefile.count import ThreadCount, count_events
 from gpu_narration.tracefile.events import (
     Argument,
     Event,
@@ -22,7 +23,9 @@ __all__ = [
     "Phase",
     "ProcessTrace",
     "Site",
+    "ThreadCount",
     "ThreadInfo",
     "Trace",
     "Trouble",
+    "count_events",
 ]

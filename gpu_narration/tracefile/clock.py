@@ -6,7 +6,7 @@ recording goes on.  All arithmetic is on integers.
 
 from __future__ import annotations
 
-from bisect import bisect_right, insort
+from bisect import bisect_left, bisect_right
 from dataclasses import dataclass, field
 
 from gpu_narration.tracefile.format import CLOCK_MAGIC, CLOCK_POINT
@@ -37,8 +37,9 @@ class Clock:
     points: list[ClockPoint] = field(default_factory=list)
 
     def add(self, point: ClockPoint) -> None:
-        if point not in self.points:
-            insort(self.points, point)
+        at = bisect_left(self.points, point)
+        if self.points[at : at + 1] != [point]:
+            self.points.insert(at, point)
 
     def monotonic_ns(self, tick: int) -> int:
         """CLOCK_MONOTONIC at a tick."""

@@ -11,14 +11,23 @@ from pathlib import Path
 from gpu_narration._errors import NotATraceError
 from gpu_narration._marker import is_live, read_marker
 from gpu_narration.tracefile import format as fmt
-from gpu_narration.tracefile.clock import parse_clock_point
 from gpu_narration.tracefile.decoder import Fragment, ProcessDecoder
 from gpu_narration.tracefile.events import Event, Note, Notice
 from gpu_narration.tracefile.format import Value
-from gpu_narration.tracefile.source import RingFile, parse_chunk_header
+from gpu_narration.tracefile.source import (
+    FragmentRef,
+    RingFile,
+    block_at,
+    next_fragment,
+    parse_chunk_header,
+)
 from gpu_narration.tracefile.trace import ProcessTrace, find_processes
 
-_READ_BYTES = 4 << 20
+_READ_BYTES = 1 << 20
+#: About as much of a trace is taken in at a time: all its events are in memory then.
+_POLL_BYTES = 4 << 20
+#: More than the largest fragment: what of a damaged piece is looked at again.
+_OVERLAP = 128 << 10
 
 
 @dataclass(slots=True)
@@ -43,8 +52,13 @@ class _Tail:
         self.decoder = ProcessDecoder(index)
         self.done = False
         self._segment = 0
+        #: Where the next block of the segment begins.
         self._position = fmt.FILE_HEADER.size
-        self._rest = b""
+        #: Where in the segment something was found that is no block.
+        self._damages: set[int] = set()
+        #: Read and not yet taken in.
+        self._unread: list[Fragment] = []
+        #: How far each chunk was read.
         self._written: dict[int, int] = {}
 
     def poll(self, batch: Batch) -> bool:
@@ -52,19 +66,20 @@ class _Tail:
         ring = self._directory / f"{self._name}.ring"
         # Looked at first: what a process wrote before it ended is then read below.
         running = ring.exists() and is_live(ring)
-        found = False
+        before = len(self._unread)
+        while sum(map(_size, self._unread)) < _POLL_BYTES and (
+            fragments := self._read(ended=not running)
+        ):
+            self._unread += fragments
+        found = len(self._unread) > before
+        # The rate of the ticks is known from the second clock point on, which comes soon.
+        if running and len(self.decoder.clock.points) < 2:
+            return found
         events: list[Iterable[Event]] = []
-        late: list[Fragment] = []
-        while fragments := self._read():
-            found = True
-            for fragment in fragments:
-                if fragment.thread == fmt.STREAM_ANNOTATIONS:
-                    late.append(fragment)
-                else:
-                    self._take(fragment, events, batch)
-        # Their names may be defined in a block behind them.
-        for fragment in late:
+        # Annotations come last: their names may be defined in a block behind them.
+        for fragment in sorted(self._unread, key=_is_annotation):
             self._take(fragment, events, batch)
+        self._unread.clear()
         if not running and not found:
             self._finish(ring, events, batch)
         batch.events += heapq.merge(*events, key=lambda event: event.monotonic_ns)
@@ -83,6 +98,8 @@ class _Tail:
             self._take(fragment, events, batch)
 
     def _take(self, fragment: Fragment, events: list[Iterable[Event]], batch: Batch) -> None:
+        if fragment.end <= self._written.get(fragment.serial, 0):
+            return  # a segment that was read again from its start
         self._written[fragment.serial] = fragment.end
         if fragment.thread == fmt.STREAM_DEFINITIONS:
             known = len(self.decoder.notes)
@@ -95,54 +112,105 @@ class _Tail:
         else:
             events.append(list(self.decoder.events(fragment)))
 
+    def _read(self, *, ended: bool) -> list[Fragment]:
+        """The next whole blocks of the segments; empty where there is nothing new.
+
+        ended: the process writes no more.
+        """
+        while True:
+            final = ended or self._next_exists()
+            data = self._data()
+            fragments, read = self._blocks(data)
+            self._position += read
+            if fragments:
+                return fragments
+            if data and not read:
+                if not self._past_damage(data, final=final):
+                    return []
+            elif not data:
+                if not self._next_exists():
+                    return []
+                self._segment += 1
+                self._position = fmt.FILE_HEADER.size
+                self._damages.clear()
+
+    def _data(self) -> bytes:
+        """What the segment holds from the position on, a piece at a time."""
+        try:
+            with self._path(self._segment).open("rb") as file:
+                header = file.read(fmt.FILE_HEADER.size)
+                if not _is_segment(header):
+                    return b""
+                if os.fstat(file.fileno()).st_size < self._position:
+                    # The recorder took back what a full disk let it write by half.
+                    self._position = fmt.FILE_HEADER.size
+                file.seek(self._position)
+                return file.read(_READ_BYTES)
+        except OSError:
+            return b""
+
+    def _next_exists(self) -> bool:
+        try:
+            return self._path(self._segment + 1).stat().st_size > fmt.FILE_HEADER.size
+        except OSError:
+            return False
+
+    def _blocks(self, data: bytes) -> tuple[list[Fragment], int]:
+        """The fragments of the whole blocks that data begins with, and the blocks' size."""
+        fragments, position = [], 0
+        while (block := block_at(data, position, len(data))) is not None:
+            size, found = block
+            if isinstance(found, FragmentRef):
+                fragments.append(found.load())
+            else:
+                self.decoder.clock.add(found)
+            position += size
+        return fragments, position
+
+    def _past_damage(self, data: bytes, *, final: bool) -> bool:
+        """Steps over what data begins with and is no whole block; False if it may become one."""
+        more_follows = len(data) == _READ_BYTES
+        no_header = (
+            len(data) >= fmt.CHUNK_HEADER.size
+            and block_at(data, 0, len(data)) is None
+            and parse_chunk_header(data, 0) is None
+        )
+        if not (no_header or more_follows or final):
+            return False
+        if self._position not in (fmt.FILE_HEADER.size, *self._damages):
+            # A block may have been taken back and others written over it: once more
+            # from the start, where what was read already is known.
+            self._damages.add(self._position)
+            self._position = fmt.FILE_HEADER.size
+            return True
+        found = next_fragment(data, 0, len(data))
+        if found is not None:
+            self._position += found
+        elif more_follows:
+            self._position += len(data) - _OVERLAP
+        elif final:
+            self._position += len(data)
+        else:
+            return False
+        return True
+
     def _path(self, segment: int) -> Path:
         return self._directory / f"{self._name}.{segment:03d}.seg"
 
-    def _read(self) -> list[Fragment]:
-        """The next whole blocks of the segments."""
-        path = self._path(self._segment)
-        try:
-            with path.open("rb") as file:
-                file.seek(self._position)
-                data = self._rest + file.read(_READ_BYTES)
-                self._position = file.tell()
-        except OSError:
-            return []
-        fragments, position = [], 0
-        while True:
-            size, fragment = self._block(data, position)
-            if size == 0:
-                break
-            if fragment is not None:
-                fragments.append(fragment)
-            position += size
-        self._rest = data[position:]
-        if fragments:
-            return fragments
-        if position == 0:
-            if self._rest or not self._next_exists():
-                return []
-            self._segment += 1
-            self._position = fmt.FILE_HEADER.size
-        return self._read()  # in the next segment, or behind a clock point
 
-    def _next_exists(self) -> bool:
-        following = self._path(self._segment + 1)
-        return following.exists() and following.stat().st_size > fmt.FILE_HEADER.size
+def _size(fragment: Fragment) -> int:
+    return len(fragment.data)
 
-    def _block(self, data: bytes, position: int) -> tuple[int, Fragment | None]:
-        left = len(data) - position
-        if left >= fmt.CLOCK_POINT.size:
-            point = parse_clock_point(data, position)
-            if point is not None:
-                self.decoder.clock.add(point)
-                return fmt.CLOCK_POINT.size, None
-        if left < fmt.CHUNK_HEADER.size:
-            return 0, None
-        reference = parse_chunk_header(data, position)
-        if reference is None or fmt.CHUNK_HEADER.size + len(reference) > left:
-            return 0, None
-        return fmt.CHUNK_HEADER.size + len(reference), reference.load()
+
+def _is_annotation(fragment: Fragment) -> bool:
+    return fragment.thread == fmt.STREAM_ANNOTATIONS
+
+
+def _is_segment(header: bytes) -> bool:
+    if len(header) < fmt.FILE_HEADER.size:
+        return False
+    magic, version, *_ = fmt.FILE_HEADER.unpack(header)
+    return bool(magic == fmt.SEGMENT_MAGIC and version <= fmt.VERSION)
 
 
 class Follower:

@@ -19,6 +19,8 @@ CHUNK_MAGIC: Final = 0x43544E47
 CLOCK_MAGIC: Final = 0x4B544E47
 
 PAGE: Final = 4096
+#: Of a chunk of the ring, where its own header does not say otherwise.
+CHUNK_SIZE: Final = 65536
 DELTA_WIDE: Final = 0xFFFFFFFF
 SITE_EXIT: Final = 0x80000000
 

@@ -15,6 +15,7 @@ from gpu_narration.tracefile.events import Notice, Trouble
 
 _CHUNK_MAGIC_BYTES = struct.pack("<I", fmt.CHUNK_MAGIC)
 _MAX_CHUNK = 16 << 20
+_MAX_ERRNO = 4095
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,33 @@ def parse_chunk_header(buffer: mmap.mmap | bytes, position: int) -> FragmentRef 
     )  # fmt: skip
 
 
+def block_at(
+    buffer: mmap.mmap | bytes, position: int, total: int
+) -> tuple[int, ClockPoint | FragmentRef] | None:
+    """The block of a segment at a position and its size, or None if no whole one is there."""
+    left = total - position
+    if left >= fmt.CLOCK_POINT.size:
+        point = parse_clock_point(buffer, position)  # type: ignore[arg-type]
+        if point is not None:
+            return fmt.CLOCK_POINT.size, point
+    if left < fmt.CHUNK_HEADER.size:
+        return None
+    fragment = parse_chunk_header(buffer, position)
+    if fragment is None or fmt.CHUNK_HEADER.size + len(fragment) > left:
+        return None
+    return fmt.CHUNK_HEADER.size + len(fragment), fragment
+
+
+def next_fragment(buffer: mmap.mmap | bytes, position: int, total: int) -> int | None:
+    """Where behind a position the next whole fragment begins, None if none does."""
+    search = position + 1
+    while (found := buffer.find(_CHUNK_MAGIC_BYTES, search, total)) >= 0:
+        if block_at(buffer, found, total) is not None:
+            return found
+        search = found + 1
+    return None
+
+
 class SegmentFile:
     """A segment: fragments and clock points, one after the other."""
 
@@ -83,46 +111,32 @@ class SegmentFile:
     def _scan(self, buffer: mmap.mmap | bytes) -> None:
         position, total = fmt.FILE_HEADER.size, len(buffer)
         while position < total:
-            size = self._take(buffer, position, total)
-            if size is None:
+            block = block_at(buffer, position, total)
+            if block is None:
                 position = self._resume(buffer, position, total)
+                continue
+            size, found = block
+            if isinstance(found, FragmentRef):
+                self.fragments.append(found)
             else:
-                position += size
-
-    def _take(self, buffer: mmap.mmap | bytes, position: int, total: int) -> int | None:
-        """Notes the block at a position; its size, or None if it is not whole."""
-        left = total - position
-        if left >= fmt.CLOCK_POINT.size:
-            point = parse_clock_point(buffer, position)  # type: ignore[arg-type]
-            if point is not None:
-                self.clock_points.append(point)
-                return fmt.CLOCK_POINT.size
-        if left < fmt.CHUNK_HEADER.size:
-            return None
-        fragment = parse_chunk_header(buffer, position)
-        if fragment is None or fmt.CHUNK_HEADER.size + len(fragment) > left:
-            return None
-        self.fragments.append(fragment)
-        return fmt.CHUNK_HEADER.size + len(fragment)
+                self.clock_points.append(found)
+            position += size
 
     def _resume(self, buffer: mmap.mmap | bytes, position: int, total: int) -> int:
-        """Past a block that is not whole: at the next header, else at the end."""
-        search = position + 1
-        while (found := buffer.find(_CHUNK_MAGIC_BYTES, search)) >= 0:
-            if total - found >= fmt.CHUNK_HEADER.size:
-                fragment = parse_chunk_header(buffer, found)
-                if fragment is not None and fmt.CHUNK_HEADER.size + len(fragment) <= total - found:
-                    self.notices.append(
-                        Notice(
-                            Trouble.DAMAGED,
-                            f"{found - position} bytes at {position} of {self.path.name} are damaged",
-                            found - position,
-                        )
-                    )
-                    return found
-            search = found + 1
-        self._torn(total - position)
-        return total
+        """Past a block that is not whole: at the next fragment, else at the end."""
+        found = next_fragment(buffer, position, total)
+        if found is None:
+            self._torn(total - position)
+            return total
+        count = found - position
+        self.notices.append(
+            Notice(
+                Trouble.DAMAGED,
+                f"{count} bytes at {position} of {self.path.name} are damaged",
+                count,
+            )
+        )
+        return found
 
     def _torn(self, count: int) -> None:
         self.notices.append(
@@ -148,25 +162,42 @@ class RingFile:
         self.dropped = 0
         #: Events that a flight recorder wrote over before they were in a segment.
         self.forgotten = 0
+        self._path = path
         buffer = _map(path)
         if len(buffer) < fmt.PAGE:
             return  # died while it was being made: nothing was recorded yet
         magic, version, _, _, _, _, chunk_size, _ = fmt.FILE_HEADER.unpack_from(buffer, 0)
-        if magic != fmt.RING_MAGIC:
-            return
-        if version > fmt.VERSION:
+        whole = (
+            magic == fmt.RING_MAGIC and 0 < chunk_size <= _MAX_CHUNK and not chunk_size % fmt.PAGE
+        )
+        if whole and version > fmt.VERSION:
             self.notices.append(newer_format(path, version))
             return
-        self._read_header(buffer)
-        position = fmt.PAGE
-        while chunk_size and position + chunk_size <= len(buffer):
+        if whole:
+            self._read_header(buffer)
+        else:
+            chunk_size = fmt.CHUNK_SIZE
+        for position in range(fmt.PAGE, len(buffer) - chunk_size + 1, chunk_size):
             self._take(buffer, position, chunk_size, written)
-            position += chunk_size
+        # Without chunks it died while it was being made, and is as whole as it ever was.
+        if self.fragments and not whole:
+            self._damaged("its chunks were read all the same", fmt.FILE_HEADER.size)
+
+    def _damaged(self, consequence: str, count: int) -> None:
+        self.notices.append(
+            Notice(
+                Trouble.DAMAGED,
+                f"the header of {self._path.name} is damaged; {consequence}",
+                count,
+            )
+        )
 
     def _read_header(self, buffer: mmap.mmap | bytes) -> None:
         at = fmt.FILE_HEADER.size
         _, write_error, self.dropped = fmt.RING_COUNTS.unpack_from(buffer, at)
-        if write_error:
+        if write_error > _MAX_ERRNO:
+            self._damaged("whether all could be written is not known", 4)
+        elif write_error:
             self.notices.append(
                 Notice(
                     Trouble.WRITE_ERROR,

@@ -56,6 +56,11 @@ class ProcessTrace:
     def threads(self) -> dict[int, ThreadInfo]:
         return self.decoder.threads
 
+    @property
+    def fragments(self) -> dict[int, list[FragmentRef]]:
+        """Where the records of each thread lie, in order."""
+        return self._fragments
+
     def note(self, topic: str) -> dict[str, Value]:
         """The fields of the last note on a topic; empty if there is none."""
         for note in reversed(self.notes):
