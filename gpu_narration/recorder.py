@@ -315,7 +315,12 @@ def _end(recorder: Recorder) -> None:
         error, recorder._final_stats = recorder._recording.end()
     finally:  # also when a Ctrl-C does not wait
         _active = None
-    if error:
+    if not recorder.path.is_dir():
+        say(
+            f"{recorder.path} was removed, or moved away, while it was written; "
+            "what was removed is lost [trace-gone]"
+        )
+    elif error:
         say(
             f"the last events could not be written: {os.strerror(error)}; they are in the ring "
             f"file, and 'gpu-narration show {recorder.path}' reads them [ring-kept]"
@@ -346,15 +351,15 @@ def start_for_command(
 def _autostart() -> None:
     """At the first event: the environment may ask for a recording, or we are a fork's child."""
     with _lock:
-        if _forked_from is not None:
-            _begin_in_child(_forked_from)
-        elif os.environ.get(PATH_VARIABLE) and _active is None:
-            from gpu_narration._options import from_parent
+        try:
+            if _forked_from is not None:
+                _begin_in_child(_forked_from)
+            elif os.environ.get(PATH_VARIABLE) and _active is None:
+                from gpu_narration._options import from_parent
 
-            try:
                 start(**from_parent())._by_user = False
-            except GpuNarrationError as error:
-                say(f"nothing is recorded: {error}")
+        except GpuNarrationError as error:
+            say(f"nothing is recorded: {error}")
 
 
 def _begin_in_child(parent: Recorder) -> None:

@@ -73,8 +73,7 @@ class Program:
 
     def _say_where(self, path: str, stats: dict[str, int]) -> None:
         if not self.recorder.path.is_dir():
-            say(f"{path} was removed while it was written; nothing of it is left [trace-gone]")
-            return
+            return  # the recorder has said so
         lost = "".join(
             f", {stats[how]} {how}" for how in ("dropped", "forgotten") if stats.get(how)
         )

@@ -166,7 +166,11 @@ class ProcessTrace:
             )
             return
         # With a full disk a process that ended well leaves its ring behind, too.
-        how = "could not write all of the trace" if self.note("end") else "died while it recorded"
+        how = (
+            "could not write all of the trace"
+            if self.note("end")
+            else "died while it recorded, or was copied then"
+        )
         self.notices.append(
             Notice(
                 Trouble.DIED if not self.note("end") else Trouble.RING_KEPT,
