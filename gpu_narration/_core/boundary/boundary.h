@@ -185,6 +185,7 @@ struct site *site_named(enum gn_kind kind, int level, PyObject *module,
                         PyObject *const names[NAME_COUNT]);
 bool site_ready_slow(struct site *site);
 uint32_t string_id(PyObject *text); /* interned and defined; 0 if that failed */
+uint32_t string_constant_id(PyObject *text); /* the same; 0 also if it may be new each time */
 int sites_init(void);
 
 /* strand.c */
@@ -213,6 +214,7 @@ struct values {
 };
 uint8_t *put_value_slow(uint8_t *p, const uint8_t *end, PyObject *value, bool object);
 uint8_t *put_string(uint8_t *p, const uint8_t *end, PyObject *text, size_t keep);
+uint8_t *put_named(uint8_t *p, const uint8_t *end, enum gn_tag tag, PyObject *text); /* ≤ 240 bytes */
 uint8_t *put_cut(uint8_t *p, Py_ssize_t left);
 PyObject *summarise(PyObject *value, bool *object); /* new reference, never NULL */
 

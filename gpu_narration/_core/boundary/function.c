@@ -51,12 +51,7 @@ static uint8_t *put_keyword_name(uint8_t *p, const uint8_t *end, PyObject *name,
         p[1] = (uint8_t)index;
         return p + 2;
     }
-    uint8_t text[16 + 255];
-    uint8_t *after = put_string(text, text + sizeof text, name, 200);
-    if (after == NULL)
-        return NULL;
-    size_t head = text[0] == GN_STR8 ? 2 : text[0] == GN_STR16 ? 3 : 11;
-    return gn_put_short(p, end, GN_NAME, text + head, (size_t)(after - text) - head);
+    return put_named(p, end, GN_NAME, name);
 }
 
 /* A keyword that is no parameter went to **kwargs: its name decides, and the

@@ -157,6 +157,11 @@ static bool is_constant(PyObject *text, int position)
     return true;
 }
 
+uint32_t string_constant_id(PyObject *text)
+{
+    return is_constant(text, NAME_ACTION) ? string_id(text) : 0;
+}
+
 /* ---- sites ---- */
 
 static uint64_t site_hash(enum gn_kind kind, int level, PyObject *module, PyObject *const *names,

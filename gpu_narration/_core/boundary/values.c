@@ -21,15 +21,15 @@ uint8_t *put_string(uint8_t *p, const uint8_t *end, PyObject *text, size_t keep)
     return gn_put_text(p, end, PyUnicode_DATA(text), (unsigned)PyUnicode_KIND(text), length, keep);
 }
 
-static uint8_t *put_object(uint8_t *p, const uint8_t *end, PyObject *summary)
+uint8_t *put_named(uint8_t *p, const uint8_t *end, enum gn_tag tag, PyObject *text)
 {
-    uint8_t text[2 + 255 + 16];
-    /* Through UTF-8 once more: a summary may carry any characters. */
-    uint8_t *after = put_string(text, text + sizeof text, summary, 240);
-    if (after == NULL)
+    uint8_t bytes[2 + 255 + 16];
+    /* Through UTF-8 once more: it may carry any characters. */
+    uint8_t *after = put_string(bytes, bytes + sizeof bytes, text, 240);
+    if (p == NULL || after == NULL)
         return NULL;
-    size_t head = text[0] == GN_STR8 ? 2 : text[0] == GN_STR16 ? 3 : 11;
-    return gn_put_short(p, end, GN_OBJECT, text + head, (size_t)(after - text) - head);
+    size_t head = bytes[0] == GN_STR8 ? 2 : bytes[0] == GN_STR16 ? 3 : 11;
+    return gn_put_short(p, end, tag, bytes + head, (size_t)(after - bytes) - head);
 }
 
 /* Two's complement, little endian.  Nothing here may fail with an exception or
@@ -77,7 +77,7 @@ uint8_t *put_value_slow(uint8_t *p, const uint8_t *end, PyObject *value, bool ob
     if (PyFloat_CheckExact(value))
         return gn_put_double(p, end, PyFloat_AS_DOUBLE(value));
     if (PyUnicode_Check(value))
-        return object ? put_object(p, end, value) : put_string(p, end, value, GN_TEXT_MAX);
+        return object ? put_named(p, end, GN_OBJECT, value) : put_string(p, end, value, GN_TEXT_MAX);
     if (PyBytes_CheckExact(value))
         return gn_put_bytes(p, end, PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value));
     if (PyLong_CheckExact(value)) {
