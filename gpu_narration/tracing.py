@@ -157,9 +157,14 @@ class _Site(NamedTuple):
 def _shown(defaults: tuple[object, ...]) -> tuple[str | None, ...]:
     """What the defaults look like: only those of plain types are recorded."""
     return tuple(
-        f"{type(default).__name__} {default!r}" if type(default) in _PLAIN_TYPES else None
+        f"{type(default).__name__} {default!r}" if _is_plain(default) else None
         for default in defaults
     )
+
+
+def _is_plain(value: object) -> bool:
+    kind = type(value)
+    return any(kind is plain for plain in _PLAIN_TYPES)  # by ==, a metaclass may answer
 
 
 def _no_function() -> None:

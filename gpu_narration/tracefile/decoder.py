@@ -314,6 +314,9 @@ class ProcessDecoder:
             if isinstance(name, StringRef):
                 event.fields[self._string(name) or "?"] = value
                 continue
+            if isinstance(name, str) and event.kind is not Kind.FUNCTION:
+                event.fields[name] = value  # of a name that is no constant
+                continue
             shown: str | None
             if isinstance(name, int):
                 shown = parameters[name].name if name < len(parameters) else f"arg{name}"

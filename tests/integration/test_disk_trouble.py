@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -28,8 +26,6 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     try:
         yield mounted
     finally:
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(mounted / "filler")
         subprocess.run(["umount", "--lazy", mounted], check=True)
 
 

@@ -63,15 +63,13 @@ static bool fields_make(struct fields *fields, PyObject *dict)
     return true;
 }
 
+/* A name of a field by its id where it is a constant, else in full. */
 static uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key)
 {
-    uint32_t id = string_id(key);
+    uint32_t id = string_constant_id(key);
     if (id != 0)
         return gn_put_ref(p, end, GN_KEY, id);
-    char text[128]; /* the quota of ids is used up */
-    int length = PyOS_snprintf(text, sizeof text, "%.100s",
-                               PyUnicode_IS_ASCII(key) ? (char *)PyUnicode_1BYTE_DATA(key) : "?");
-    return gn_put_short(p, end, GN_NAME, text, (size_t)length);
+    return put_named(p, end, GN_NAME, key);
 }
 
 static void put_fields(struct event *event, const struct fields *fields)

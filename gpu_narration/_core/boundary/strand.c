@@ -20,6 +20,7 @@
 #include "boundary.h"
 
 #define CORRELATIONS 64u /* power of two; recently used ids */
+#define CORRELATION_KEPT_MAX 4096 /* a longer one is defined anew each time, and not kept alive */
 
 static struct {
     PyObject *value; /* owned */
@@ -48,6 +49,8 @@ static uint32_t correlation_id(PyObject *value)
 {
     if (value == NULL || !PyUnicode_Check(value))
         return 0;
+    if (PyUnicode_GET_LENGTH(value) > CORRELATION_KEPT_MAX)
+        return correlation_define(value);
     uint32_t i = (uint32_t)((uintptr_t)value >> 5) & (CORRELATIONS - 1);
     if (correlations[i].value != value || correlations[i].generation != core.generation ||
         correlations[i].id == 0) {
