@@ -208,6 +208,45 @@ def test_recursion_to_the_limit_is_the_programs_own_error(limit: int) -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.parametrize("stack_bytes", [128 << 10, 1 << 20, 64 << 20])
+def test_a_raised_limit_ends_in_an_error_and_no_crash(stack_bytes: int) -> None:
+    """GIVEN a recursion limit beyond what the thread's stack can hold WHEN traced calls nest
+    THEN a RecursionError says so, and as many calls as the stack has room for are made.
+    """
+    done = run_python(
+        f"""
+        import sys, threading
+        import gpu_narration as gn
+
+        deepest = 0
+        @gn.trace_fn
+        def down(depth):
+            global deepest
+            deepest = max(deepest, depth)
+            return depth if depth == 60_000 else down(depth + 1)
+
+        def work():
+            try:
+                down(0)
+                print("fine")
+            except RecursionError as error:
+                print("error", "down()" in str(error) or sys.version_info >= (3, 12))
+            print(deepest > {stack_bytes} // 4096)
+
+        gn.start("t.gnt", backend="none")
+        sys.setrecursionlimit(10**6)
+        threading.stack_size({stack_bytes})
+        thread = threading.Thread(target=work)
+        thread.start()
+        thread.join()
+        gn.stop()
+        """
+    )
+    end, enough = done.stdout.splitlines()
+    assert end in ("fine", "error True")
+    assert enough == "True" or sys.version_info >= (3, 12)
+
+
 # ---- no memory ----
 
 #: Nothing is raised in it: CPython itself loses an exception that it has no memory for.

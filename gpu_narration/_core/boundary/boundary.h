@@ -101,6 +101,8 @@ struct thread_state {
 struct thread_slot {
     struct thread_state *state; /* valid while generation == core.generation */
     uint32_t generation;
+    uintptr_t stack_bottom; /* lowest address of the thread's stack; 0: not known */
+    uintptr_t stack_reserve; /* bytes from there that traced calls leave to what they call */
 };
 
 struct hooks { /* all owned, NULL when not set */
@@ -142,6 +144,14 @@ extern struct core core;
 #define THREAD_MODEL
 #endif
 extern __thread struct thread_slot thread_slot THREAD_MODEL;
+
+/* True where the next traced call might run over the end of the stack.  A stack that
+ * is not the thread's own (a coroutine library's) is never judged. */
+static inline bool stack_is_low(void)
+{
+    return (uintptr_t)__builtin_frame_address(0) - thread_slot.stack_bottom <
+           thread_slot.stack_reserve;
+}
 
 /* lifecycle.c */
 struct thread_state *thread_attach(void);

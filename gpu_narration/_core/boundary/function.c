@@ -209,6 +209,13 @@ static PyObject *traced_call(PyObject *self, PyObject *const *args, size_t nargs
             return NULL; /* wrong arguments: the body never ran */
         return driven_wrap(function, inner, args, PyVectorcall_NARGS(nargsf), kwnames);
     }
+    /* Recursion of Python functions needs no C stack, a traced call does: where the
+     * program has raised the limit, its end must be an error and no crash. */
+    if (UNLIKELY(stack_is_low())) {
+        PyErr_Format(PyExc_RecursionError, "traced calls of %U() are nested deeper than the stack "
+                     "of this thread has room for", function->site->names[1]);
+        return NULL;
+    }
     struct scope scope;
     open_call(&scope, function, args, PyVectorcall_NARGS(nargsf), kwnames);
     PyObject *result = PyObject_Vectorcall(function->wrapped, args, nargsf, kwnames);

@@ -9,6 +9,7 @@
 #include <unistd.h>
 
 #define WAIT_MS 50u
+#define STACK_RESERVE_MAX (256u * 1024)
 
 struct core core = {.filter_generation = 1};
 __thread struct thread_slot thread_slot THREAD_MODEL;
@@ -101,6 +102,20 @@ uint64_t thread_key(void)
     return key;
 }
 
+static void measure_stack(void)
+{
+    pthread_attr_t attributes;
+    void *bottom;
+    size_t size;
+    if (pthread_getattr_np(pthread_self(), &attributes) != 0)
+        return;
+    if (pthread_attr_getstack(&attributes, &bottom, &size) == 0) {
+        thread_slot.stack_bottom = (uintptr_t)bottom;
+        thread_slot.stack_reserve = size / 4 < STACK_RESERVE_MAX ? size / 4 : STACK_RESERVE_MAX;
+    }
+    (void)pthread_attr_destroy(&attributes); /* cannot fail on an initialised one */
+}
+
 struct thread_state *thread_attach(void)
 {
     if (core.generation == 0)
@@ -118,6 +133,8 @@ struct thread_state *thread_attach(void)
         core.suppressed++;
         return NULL;
     }
+    if (thread_slot.stack_bottom == 0)
+        measure_stack();
     thread->key = thread_key();
     thread->context_version = UINT64_MAX; /* look at the context first */
     (void)pthread_mutex_lock(&core.threads_lock);
