@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find gpu_narration kernels -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' -o -name '*.cu' -o -name '*.toml')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types native examples bench bench-calls bench-peers bench-check check clean
+.PHONY: help demo test lint types native examples bench bench-calls bench-peers bench-check endurance check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -44,6 +44,9 @@ bench-peers: $(VENV)/.for-bench ## one event here and in other libraries, side b
 
 bench-check: $(VENV)/$(if $(filter instructions,$(ONLY)),.for-test,.for-bench) ## fail past a ceiling of bench/budgets.toml; ONLY=instructions for busy machines
 	$(BIN)/python bench/check.py $(if $(ONLY),--only $(ONLY))
+
+endurance: $(VENV)/.for-test ## the recorder at full length: minutes, and some GB of disk
+	$(BIN)/python bench/endurance.py all
 
 check: lint types native test examples ## lint, types, native, test and examples
 
