@@ -28,12 +28,12 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import endurance_checks as checks
-import machine
-from endurance_work import shares
 from rich.console import Console
 from rich.progress import Progress as Bar
 
+import endurance_checks as checks
+import machine
+from endurance_work import shares
 from gpu_narration.tracefile import Trace
 
 WORK = Path(__file__).with_name("endurance_work.py")

@@ -7,6 +7,7 @@ import enum
 import fractions
 import pathlib
 import uuid
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -35,10 +36,22 @@ def summary(record: Record, value: object) -> object:
 # ---- code of the program's own ----
 
 
+#: Which methods of the values below were called; none may be.
+CALLED: list[str] = []
+
+
+@pytest.fixture(autouse=True)
+def nothing_of_a_value_is_called() -> Iterator[None]:
+    CALLED.clear()
+    yield
+    assert CALLED == []
+
+
 class Loud:
     """Everything that a careless tracer would call."""
 
     def _called(self, *_: object) -> Any:
+        CALLED.append(object.__repr__(self))
         raise AssertionError("code of a value was run")
 
     __repr__ = __str__ = __format__ = __bool__ = __len__ = __iter__ = __hash__ = _called
@@ -230,20 +243,55 @@ def test_an_exception_whose_attributes_raise_ends_its_span(record: Record) -> No
     assert [end.error_type for end in (*done.ends("fail"), *done.ends("part"))] == ["BadError"] * 2
 
 
-class LoudReasonError(UnicodeDecodeError):
-    """Its __str__ is C, and prints an attribute that is the program's."""
+def with_attribute(error: Exception, name: str) -> Exception:
+    setattr(error, name, Loud())
+    return error
 
 
-def test_an_attribute_of_an_exception_is_not_printed(record: Record) -> None:
-    error = LoudReasonError("utf-8", b"abc", 0, 1, "why")
-    error.reason = Loud()  # type: ignore[assignment]
+#: Their __str__ is C, and prints attributes.
+PRINTING = {
+    "decode": lambda: with_attribute(UnicodeDecodeError("utf-8", b"abc", 0, 1, "why"), "reason"),
+    "encode": lambda: with_attribute(UnicodeEncodeError("utf-8", "abc", 0, 1, "why"), "encoding"),
+    "translate": lambda: with_attribute(UnicodeTranslateError("abc", 0, 1, "why"), "reason"),
+    "import": lambda: with_attribute(ImportError("why"), "msg"),
+    "syntax": lambda: with_attribute(SyntaxError("why"), "msg"),
+    "file": lambda: with_attribute(OSError(2, "why", "file"), "filename"),
+    "cause": lambda: OSError(2, LoudStr("why")),
+}
+
+
+@pytest.mark.parametrize("name", PRINTING)
+def test_an_attribute_of_an_exception_is_not_printed(record: Record, name: str) -> None:
+    error = PRINTING[name]()
 
     @trace_fn
     def fail() -> None:
         raise error
 
     record.start()
-    with pytest.raises(LoudReasonError):
+    with pytest.raises(type(error)):
         fail()
     (end,) = record.stop().ends("fail")
-    assert end.error_type == "LoudReasonError"
+    assert end.error_type == type(error).__name__
+
+
+WELL_MADE = [
+    UnicodeDecodeError("utf-8", b"abc", 0, 1, "why"),
+    ImportError("no module", name="m"),
+    SyntaxError("invalid"),
+    KeyError("k"),
+    FileNotFoundError(2, "No such file", "f"),
+]
+
+
+@pytest.mark.parametrize("error", WELL_MADE, ids=lambda error: type(error).__name__)
+def test_the_text_of_an_exception_of_pythons_own_is_kept(record: Record, error: Exception) -> None:
+    @trace_fn
+    def fail() -> None:
+        raise error
+
+    record.start()
+    with pytest.raises(type(error)):
+        fail()
+    (end,) = record.stop().ends("fail")
+    assert end.error_text == str(error)

@@ -29,17 +29,17 @@ from tests.support.programs import (
 
 #: Counts, in a file that outlives it, the calls that returned; then does what it was told.
 DOOMED = """
-import ctypes, mmap, os, struct, threading, time
+import ctypes, mmap, os, threading, time
 import gpu_narration
 
 def record(slot, first, last):
     for i in range(first, last):
         if i % 100 == 99: time.sleep(0.0005)
         gpu_narration.trace_tiny("app", f"thread_{slot}", "", "{} {}", i, "some text")
-        struct.pack_into("<Q", progress, 8 * slot, i + 1)
+        progress[slot] = i + 1  # one move of 8 bytes: pack_into would write zeros first
 
 with open("progress", "r+b") as file:
-    progress = mmap.mmap(file.fileno(), 16)
+    progress = memoryview(mmap.mmap(file.fileno(), 16)).cast("Q")
 gpu_narration.start("t.gnt", backend="none", vram=False, nvtx="off")
 threading.Thread(target=record, args=(1, 0, 1 << 60), daemon=True).start()
 record(0, 0, 5_000)

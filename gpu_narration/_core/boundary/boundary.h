@@ -10,6 +10,7 @@
  *   values.c     Python values as record bytes
  *   calls.c      trace_tiny and its sisters
  *   records.c    full events, annotations and notes
+ *   errors.c     which exceptions can show themselves without foreign code
  *   scope.c      the beginning and the end of every span; the type Span
  *   function.c   TracedFunction: trace_fn round a function
  *   driven.c     its coroutines, generators and async generators
@@ -174,6 +175,9 @@ PyObject *note_end(PyObject *more);
  * failure of ours but a want or an interrupt: asked again, the same may succeed. */
 bool internal_error(const char *where);
 void contain(void); /* where a failure of ours is no news */
+
+/* errors.c */
+bool error_shows_plain(PyObject *error); /* given that its arguments are plain */
 
 /* sites.c */
 /* A call site by the addresses of its namespace and names; all of them are kept

@@ -99,7 +99,7 @@ static PyObject *error_text(PyObject *error)
         return NULL;
     Py_ssize_t count = PyTuple_GET_SIZE(arguments);
     struct values values = {count > 0 ? &PyTuple_GET_ITEM(arguments, 0) : NULL, count, 0};
-    if (values_are_plain(&values) && !is_python_str(Py_TYPE(error)))
+    if (values_are_plain(&values) && !is_python_str(Py_TYPE(error)) && error_shows_plain(error))
         return PyErr_GivenExceptionMatches(error, PyExc_OSError)
                    ? os_error_text((PyOSErrorObject *)error)
                    : PyObject_Str(error);
