@@ -24,7 +24,7 @@ class ThreadCount:
     events: records of trace calls, and of spans both ends.
     states: records between them in which the recorder notes a change of span or
         correlation.
-    missing: records whose sequence numbers were given out and which are not there.
+    missing: events whose numbers were given out and which are not there.
     dropped: events that the recorder counted as dropped.
     damaged_bytes: bytes that are no records.
     """
@@ -63,7 +63,7 @@ def _count(process: int, thread: int, fragments: list[FragmentRef]) -> ThreadCou
         count.events += events
         count.states += states
         count.damaged_bytes += left
-        sequence += events + states
+        sequence += events
     return count
 
 

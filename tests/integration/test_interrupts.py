@@ -209,7 +209,7 @@ print(sent, fired, caught)
     texts(tmp_path)
 
 
-@pytest.mark.parametrize("moment", ["gpu.end", "core.flush", "core.note"])
+@pytest.mark.parametrize("moment", ["gpu.end", "core.flush", "control._end_control"])
 def test_a_stop_that_is_interrupted_still_closes_the_trace(tmp_path: Path, moment: str) -> None:
     """GIVEN Ctrl-C inside stop() THEN it comes out, the trace is whole and another can begin."""
     program = """
@@ -218,7 +218,8 @@ def interrupted(*_):
     raise KeyboardInterrupt
 gn.trace_tiny("app", "step", "", "before")
 where, _, name = MOMENT.partition(".")
-owner = recorder._active._gpu if where == "gpu" else _core
+recording = recorder._active._recording
+owner = {"gpu": recording.gpu, "control": recording, "core": _core}[where]
 kept = getattr(owner, name)
 setattr(owner, name, interrupted)
 try:
