@@ -1,150 +1,333 @@
-"""Marking kernel launches: each becomes an event with its shape and its GPU time."""
+"""The event of a launch: its name and shape, its stream, and its GPU time where asked for.
+
+What the kernel is and how it is called is the business of ``conventions.py``;
+here is what all launches share.  A launch that is not timed is one record, with
+the reason in it; only a timed one costs a pair of events and a later answer.
+"""
 
 from __future__ import annotations
 
+import functools
+import itertools
 import sys
-from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import FunctionType
+from typing import Any, TypeVar
 
 from gpu_narration._core import emit
+from gpu_narration._errors import OptionError, internal_error
 from gpu_narration._types import Kind, Level
-from gpu_narration.cuda import session
-from gpu_narration.cuda.backend import CudaError, Stream
-from gpu_narration.cuda.mock_backend import MockBackend, MockKernel
+from gpu_narration.cuda import graphs, reasons
+from gpu_narration.cuda import session as sessions
+from gpu_narration.cuda.backend import Backend, CaptureStatus, CudaError, Stream
+from gpu_narration.cuda.intervals import Interval
+from gpu_narration.cuda.session import Session
+
+R = TypeVar("R")
 
 ACTOR = "cuda"
 
+#: What a failure of ours is counted under.
+WHERE = "recording of a launch"
 
-class TracedKernel:
-    """A kernel whose launches are recorded; called as CuPy's ``RawKernel`` is.
+_PLAIN = (str, int, float, bytes, type(None))
 
-    ``every`` times one launch in so many by a pair of events (0: none).  Half of
-    real kernels last no more than the pair costs, so hot loops want a sample.
-    """
 
-    def __init__(self, kernel: Any, name: str, every: int = 1) -> None:
-        self.kernel = kernel
-        self.name = name
-        self.every = every
-        self._count = 0
+class Convention:
+    """How the kernels of one library are launched; stateless, one object a library."""
 
-    def __call__(
-        self,
-        grid: Sequence[int],
-        block: Sequence[int],
-        args: Sequence[Any],
-        *,
-        shared_mem: int = 0,
-        stream: object = None,
-    ) -> None:
-        """Launches on ``stream``, by default the current one.
+    action = "launch"
+    #: Whether :meth:`learned` has anything to say.
+    learns = False
+    #: Whether a library launches on a real GPU; no stream of it is one of the simulator's.
+    real = False
 
-        Raises what the launch raises; the failure is in the trace.
+    def stream(self, given: object) -> object:
+        """What a backend can tell the stream of a launch by; ``given`` was passed to it.
+
+        May raise anything: then the stream is unknown.
         """
-        self._count += 1
-        timed = self.every > 0 and (self._count - 1) % self.every == 0
-        active = session.current()
-        backend = active.backend if active is not None else None
-        event_id = emit(
-            Kind.LAUNCH,
-            Level.TRACE,
-            __name__,
-            ACTOR,
-            "launch",
-            self.name,
-            "",
-            {
-                "grid": _shape(grid),
-                "block": _shape(block),
-                "shared_bytes": shared_mem,
-                **({"simulated": True} if backend is not None and backend.simulated else {}),
-            },
-        )
-        interval = None
-        if active is not None and event_id is not None:
-            if timed:
-                interval = active.open_interval(event_id, stream)
-            else:
-                active.explain(event_id, self._untimed(), stream)
-        try:
-            self._launch(tuple(grid), tuple(block), args, shared_mem, stream)
-        except Exception as error:
-            if active is not None and event_id is not None:
-                active.annotate(event_id, {"error": f"{type(error).__name__}: {error}"})
-            if active is not None and interval is not None:
-                active.cancel_interval(interval, "the launch failed")
-            raise
-        if active is not None and interval is not None:
-            active.close_interval(interval)
+        return given
 
-    def _untimed(self) -> str:
-        if self.every > 0:
-            return f"one launch in {self.every} is timed"
-        return "launches of this kernel are not timed"
+    def prepare(self, kernel: Any) -> None:
+        """Compiles, where that can be done before the launch: its time is no GPU time."""
 
-    def _launch(
-        self,
-        grid: tuple[int, ...],
-        block: tuple[int, ...],
-        args: Sequence[Any],
-        shared_mem: int,
-        stream: object,
-    ) -> None:
-        if isinstance(self.kernel, MockKernel):
-            _launch_mock(self.kernel, grid, block, args, stream)
-            return
-        with _on_stream(stream):
-            self.kernel(grid, block, tuple(args), shared_mem=shared_mem)
+    def variants(self, kernel: Any) -> int:
+        """How often the kernel was compiled; growth tells that a launch compiled it."""
+        del kernel
+        return 0
+
+    def learned(self, result: Any) -> dict[str, object]:
+        """What the result of a launch tells of its shape."""
+        del result
+        return {}
 
 
-def kernel(obj: Any, *, name: str | None = None, every: int = 1) -> TracedKernel:
-    """Wraps a CuPy ``RawKernel`` (or a function of a ``RawModule``) or a ``MockKernel``.
+@dataclass(slots=True)
+class _Begun:
+    """A launch whose event is written."""
 
-    Raises TypeError for what cannot be launched with a grid and a block.
+    session: Session
+    event_id: int
+    timed: bool
+    stream: object
+
+
+class Launches:
+    """The launches of one kernel: their name, and how many of them are timed.
+
+    ``every`` times one recorded launch in so many by a pair of events, the first
+    among them; 0 times none.  Half of real kernels last no more than the pair
+    costs, so hot loops want a sample.
     """
-    found = name or getattr(obj, "name", None)
-    if found is None or not (callable(obj) or isinstance(obj, MockKernel)):
-        raise TypeError(
-            f"cuda.kernel() needs a kernel with a name, not {type(obj).__name__}; "
-            "pass a cupy.RawKernel, or name=... beside a callable"
-        )
-    if isinstance(found, bytes):
-        found = found.decode()
-    # Interned, it is known for a constant at its first launch.
-    return TracedKernel(obj, sys.intern(str(found)), every)
+
+    __slots__ = ("_numbers", "every", "fields", "name", "reason")
+
+    def __init__(self, name: str, every: int, fields: Mapping[str, object] | None = None) -> None:
+        self.name = sys.intern(name)  # then it is known for a constant at the first launch
+        self.every = checked(every)
+        #: Of every launch, beside its shape.
+        self.fields = dict(fields or {})
+        self.reason = reasons.sampled(every)
+        self._numbers = itertools.count()
+
+    def record(
+        self,
+        how: Convention,
+        kernel: Any,
+        call: Callable[..., R],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        shape: dict[str, object],
+        stream: object,
+    ) -> R:
+        """``call(*args, **kwargs)``, which launches ``kernel``, and its event.
+
+        Returns and raises what the call does.  ``shape`` may still grow while it
+        runs; what came late is added to the event.
+        """
+        try:
+            begun = self._begin(how, shape, stream)
+        except Exception as error:  # noqa: BLE001 - ours, not the program's
+            internal_error(WHERE, error)
+            begun = None
+        if begun is None:
+            return call(*args, **kwargs)
+        if begun.timed:
+            return self._timed(begun, how, kernel, call, args, kwargs, shape)
+        known = len(shape)
+        try:
+            result = call(*args, **kwargs)
+        except BaseException as error:
+            _contained(_failed, begun, None, error)
+            raise
+        if how.learns or len(shape) != known:
+            _contained(_learned, begun, how, result, shape, known)
+        return result
+
+    def _timed(
+        self,
+        begun: _Begun,
+        how: Convention,
+        kernel: Any,
+        call: Callable[..., R],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+        shape: dict[str, object],
+    ) -> R:
+        known = len(shape)
+        interval = None
+        try:
+            how.prepare(kernel)
+            variants = _contained(how.variants, kernel)
+            interval = _contained(_open, begun)
+            result = call(*args, **kwargs)
+        except BaseException as error:
+            _contained(_failed, begun, interval, error)
+            raise
+        if interval is not None:
+            compiled = _contained(how.variants, kernel) != variants
+            _contained(_close, begun.session, interval, compiled)
+        if how.learns or len(shape) != known:
+            _contained(_learned, begun, how, result, shape, known)
+        return result
+
+    def _begin(self, how: Convention, shape: dict[str, object], stream: object) -> _Begun | None:
+        """Writes the event; None if it was not recorded."""
+        session = sessions.current()
+        if session is None:
+            return self._begin_recording(how, shape, stream)
+        backend = session.backend
+        fields = {**shape, **self.fields}
+        if self.every > 0 and next(self._numbers) % self.every == 0:
+            if backend is not None and backend.simulated:
+                fields["simulated"] = True
+            event_id = self._emit(how, fields)
+            if event_id is None:
+                return None
+            if backend is not None:
+                stream = _resolved(backend, how, stream)
+            return _Begun(session, event_id, True, stream)
+        fields["gpu_ns"] = None
+        if backend is None:
+            fields["gpu_reason"] = reasons.no_gpu(session.no_backend)
+            event_id = self._emit(how, fields)
+            return None if event_id is None else _Begun(session, event_id, False, None)
+        target = _resolved(backend, how, stream)
+        status = CaptureStatus.NONE
+        if isinstance(target, Stream):
+            session.saw_work(target)
+            status = _capture_status(backend, target)
+        captured = status in (CaptureStatus.ACTIVE, CaptureStatus.INVALIDATED)
+        fields["gpu_reason"] = reasons.of_capture(status, inside=False) if captured else self.reason
+        if isinstance(target, Stream):
+            fields["stream"], fields["device"] = target.handle, target.device
+        if backend.simulated:
+            fields["simulated"] = True
+        event_id = self._emit(how, fields)
+        if event_id is None:
+            return None
+        if status is CaptureStatus.ACTIVE and isinstance(target, Stream):
+            session.capture_seen(target, event_id, graphs.scope_round(event_id))
+        return _Begun(session, event_id, False, target)
+
+    def _begin_recording(
+        self, how: Convention, shape: dict[str, object], stream: object
+    ) -> _Begun | None:
+        """The first event of a process may begin the recording that the environment asks for."""
+        event_id = self._emit(how, {**shape, **self.fields})
+        session = sessions.current()
+        if event_id is None or session is None:
+            return None
+        if self.every > 0 and next(self._numbers) % self.every == 0:
+            return _Begun(session, event_id, True, stream)
+        session.explain(event_id, self.reason, stream)
+        return _Begun(session, event_id, False, stream)
+
+    def _emit(self, how: Convention, fields: dict[str, object]) -> int | None:
+        return emit(Kind.LAUNCH, Level.TRACE, __name__, ACTOR, how.action, self.name, "", fields)
 
 
-def _on_stream(stream: object) -> AbstractContextManager[object]:
-    """Makes a stream the current one: a CuPy stream, a raw handle, or None for no change."""
-    if stream is None:
-        return nullcontext()
-    if isinstance(stream, AbstractContextManager):
-        return stream
-    import cupy
-
-    handle = stream.handle if isinstance(stream, Stream) else stream
-    external: AbstractContextManager[object] = cupy.cuda.ExternalStream(handle)
-    return external
+def checked(every: object) -> int:
+    """``every`` if it can be one; raises :class:`OptionError`."""
+    if isinstance(every, int) and every >= 0:
+        return int(every)
+    raise OptionError(
+        f"every={every!r} is no number of launches",
+        meaning="one launch in so many is timed",
+        next_step="give 0 to time none, 1 to time all, or a larger number for a sample",
+    )
 
 
-def _launch_mock(
-    mock: MockKernel,
-    grid: tuple[int, ...],
-    block: tuple[int, ...],
-    args: Sequence[Any],
-    stream: object,
-) -> None:
-    active = session.current()
-    backend = active.backend if active is not None else None
-    if not isinstance(backend, MockBackend):
-        raise CudaError(35, "cudaErrorInsufficientDriver", "a MockKernel needs the mock backend")
-    backend.gpu.launch(mock.name, mock.length_ns(grid, block, args), backend.stream_of(stream))
+def error_text(error: BaseException) -> str:
+    """An exception's type and text, without running the program's code for it."""
+    name = type(error).__name__
+    foreign = isinstance(getattr(type(error), "__str__", None), FunctionType)
+    if foreign and not isinstance(error, CudaError):
+        return name
+    if not all(isinstance(argument, _PLAIN) for argument in error.args):
+        return name
+    return f"{name}: {error}"
 
 
-def _shape(sizes: Sequence[int]) -> int | str:
-    """A launch dimension as people write it: 4096, or 64x64."""
-    shown = [int(size) for size in sizes]
+def shape_text(sizes: Any) -> int | str | None:
+    """A launch dimension as people write it: 4096, or 64x64; None for what is no shape."""
+    if type(sizes) is tuple:
+        try:
+            return _shape_text(sizes)  # a loop launches with the same few shapes
+        except TypeError:
+            pass  # something in it cannot be hashed
+    return _shape_text.__wrapped__(sizes)
+
+
+@functools.lru_cache(256)
+def _shape_text(sizes: Any) -> int | str | None:
+    try:
+        shown = [int(size) for size in sizes] if hasattr(sizes, "__iter__") else [int(sizes)]
+    except (TypeError, ValueError, OverflowError):
+        return None
     while len(shown) > 1 and shown[-1] == 1:
         shown.pop()
-    return shown[0] if len(shown) == 1 else "x".join(map(str, shown))
+    return shown[0] if len(shown) == 1 else "x".join(map(str, shown)) or None
+
+
+def _capture_status(backend: Backend, stream: Stream) -> CaptureStatus:
+    try:
+        return backend.capture_status(stream)
+    except CudaError:
+        return CaptureStatus.UNKNOWN
+
+
+def _resolved(backend: Backend, how: Convention, given: object) -> object:
+    """The stream of a launch as a :class:`Stream`, or that nothing can tell it."""
+    if backend.simulated and how.real:
+        return _Unknown(given)
+    try:
+        return backend.stream_of(how.stream(given))
+    except Exception:  # noqa: BLE001 - a library that is asked may raise anything
+        return _Unknown(given)
+
+
+@dataclass(frozen=True, slots=True)
+class _Unknown:
+    """A stream that nothing can tell."""
+
+    given: object
+
+
+def _open(begun: _Begun) -> Interval | None:
+    session, event_id, stream = begun.session, begun.event_id, begun.stream
+    if isinstance(stream, _Unknown):
+        fields: dict[str, object] = {"gpu_ns": None, "gpu_reason": reasons.UNKNOWN_STREAM}
+        session.annotate(event_id, {**fields, **_simulated(session)})
+        return None
+    interval = session.open_interval(event_id, stream)
+    if interval is None and isinstance(stream, Stream):
+        _maybe_captured(session, stream, event_id)
+    return interval
+
+
+def _maybe_captured(session: Session, stream: Stream, event_id: int) -> None:
+    """Tells of a launch that went into a graph which scope's work the graph repeats."""
+    backend = session.backend
+    if backend is not None and _capture_status(backend, stream) is CaptureStatus.ACTIVE:
+        session.capture_seen(stream, event_id, graphs.scope_round(event_id))
+
+
+def _close(session: Session, interval: Interval, compiled: bool) -> None:
+    if compiled:
+        session.cancel_interval(interval, reasons.COMPILED)
+    else:
+        session.close_interval(interval)
+
+
+def _learned(
+    begun: _Begun, how: Convention, result: object, shape: dict[str, object], known: int
+) -> None:
+    """Adds to the event what came late."""
+    late = {**how.learned(result), **dict(itertools.islice(shape.items(), known, None))}
+    if late:
+        begun.session.annotate(begun.event_id, late)
+
+
+def _failed(begun: _Begun, interval: Interval | None, error: BaseException) -> None:
+    fields: dict[str, object] = {"error": error_text(error), **_simulated(begun.session)}
+    if interval is not None:
+        begun.session.cancel_interval(interval, reasons.LAUNCH_FAILED)
+    else:
+        fields.update(gpu_ns=None, gpu_reason=reasons.LAUNCH_FAILED)
+    begun.session.annotate(begun.event_id, fields)
+
+
+def _simulated(session: Session) -> dict[str, object]:
+    return {"simulated": True} if session.simulated else {}
+
+
+def _contained(function: Callable[..., R], *args: Any) -> R | None:
+    """Our own part of a launch: a failure of it must not become the program's."""
+    try:
+        return function(*args)
+    except Exception as error:  # noqa: BLE001
+        internal_error(WHERE, error)
+        return None
