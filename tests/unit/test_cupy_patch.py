@@ -390,7 +390,7 @@ def test_a_block_inside_a_patch_leaves_the_patch_in_force(cupy: Any, tmp_path: P
 
     (line,) = _seen(tmp_path, program).lines(Kind.LAUNCH)
 
-    assert 'gpu_reason="launches of it are not timed"' in line
+    assert 'gpu_reason="launches of this kernel are not timed"' in line
 
 
 def test_without_cupy_the_error_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:

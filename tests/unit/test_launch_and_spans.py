@@ -146,7 +146,8 @@ def test_every_0_times_no_launch_and_says_so(tmp_path: Path) -> None:
         kernel(SAXPY, every=0)((1,), (1,), ())
 
     assert (
-        'gpu_ms=None gpu_reason="launches of it are not timed"' in (_launches(tmp_path, program)[0])
+        'gpu_ms=None gpu_reason="launches of this kernel are not timed"'
+        in (_launches(tmp_path, program)[0])
     )
 
 
