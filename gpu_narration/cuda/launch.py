@@ -7,13 +7,12 @@ the reason in it; only a timed one costs a pair of events and a later answer.
 
 from __future__ import annotations
 
-import functools
 import itertools
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import FunctionType
-from typing import Any, TypeVar
+from typing import Any, SupportsIndex, TypeGuard, TypeVar
 
 from gpu_narration._core import emit
 from gpu_narration._errors import OptionError, internal_error
@@ -141,7 +140,7 @@ class Launches:
         try:
             how.prepare(kernel)
             variants = _contained(how.variants, kernel)
-            interval = _contained(_open, begun)
+            interval = _contained(_open, begun, how)
             result = call(*args, **kwargs)
         except BaseException as error:
             _contained(_failed, begun, interval, error)
@@ -158,39 +157,17 @@ class Launches:
         session = sessions.current()
         if session is None:
             return self._begin_recording(how, shape, stream)
-        backend = session.backend
         fields = {**shape, **self.fields}
-        if self.every > 0 and next(self._numbers) % self.every == 0:
-            if backend is not None and backend.simulated:
-                fields["simulated"] = True
-            event_id = self._emit(how, fields)
-            if event_id is None:
-                return None
-            if backend is not None:
-                stream = _resolved(backend, how, stream)
-            return _Begun(session, event_id, True, stream)
-        fields["gpu_ns"] = None
-        if backend is None:
-            fields["gpu_reason"] = reasons.no_gpu(session.no_backend)
-            event_id = self._emit(how, fields)
-            return None if event_id is None else _Begun(session, event_id, False, None)
-        target = _resolved(backend, how, stream)
-        status = CaptureStatus.NONE
-        if isinstance(target, Stream):
-            session.saw_work(target)
-            status = _capture_status(backend, target)
-        captured = status in (CaptureStatus.ACTIVE, CaptureStatus.INVALIDATED)
-        fields["gpu_reason"] = reasons.of_capture(status, inside=False) if captured else self.reason
-        if isinstance(target, Stream):
-            fields["stream"], fields["device"] = target.handle, target.device
-        if backend.simulated:
-            fields["simulated"] = True
+        if self._is_due():
+            event_id = self._emit(how, {**fields, **_simulated(session)})
+            return None if event_id is None else _Begun(session, event_id, True, stream)
+        capturing = self._answer(session, how, stream, fields)
         event_id = self._emit(how, fields)
         if event_id is None:
             return None
-        if status is CaptureStatus.ACTIVE and isinstance(target, Stream):
-            session.capture_seen(target, event_id, graphs.scope_round(event_id))
-        return _Begun(session, event_id, False, target)
+        if capturing is not None:
+            session.capture_seen(capturing, event_id, graphs.scope_round(event_id))
+        return _Begun(session, event_id, False, stream)
 
     def _begin_recording(
         self, how: Convention, shape: dict[str, object], stream: object
@@ -200,10 +177,41 @@ class Launches:
         session = sessions.current()
         if event_id is None or session is None:
             return None
-        if self.every > 0 and next(self._numbers) % self.every == 0:
-            return _Begun(session, event_id, True, stream)
-        session.explain(event_id, self.reason, stream)
-        return _Begun(session, event_id, False, stream)
+        timed = self._is_due()
+        if not timed:
+            fields: dict[str, object] = {}
+            self._answer(session, how, stream, fields)
+            session.annotate(event_id, fields)
+        return _Begun(session, event_id, timed, stream)
+
+    def _is_due(self) -> bool:
+        return self.every > 0 and next(self._numbers) % self.every == 0
+
+    def _answer(
+        self, session: Session, how: Convention, given: object, fields: dict[str, object]
+    ) -> Stream | None:
+        """Says of a launch that is not timed why, and on which stream it is.
+
+        Returns the stream if it captures the launch.
+        """
+        fields["gpu_ns"] = None
+        fields["gpu_reason"] = self.reason
+        backend = session.backend
+        if backend is None:
+            fields["gpu_reason"] = reasons.no_gpu(session.no_backend)
+            return None
+        capturing = None
+        target = _resolved(backend, how, given)
+        if isinstance(target, Stream):
+            session.saw_work(target)
+            status = _capture_status(backend, target)
+            if status in (CaptureStatus.ACTIVE, CaptureStatus.INVALIDATED):
+                fields["gpu_reason"] = reasons.of_capture(status, inside=False)
+            capturing = target if status is CaptureStatus.ACTIVE else None
+            fields["stream"], fields["device"] = target.handle, target.device
+        if backend.simulated:
+            fields["simulated"] = True
+        return capturing
 
     def _emit(self, how: Convention, fields: dict[str, object]) -> int | None:
         return emit(Kind.LAUNCH, Level.TRACE, __name__, ACTOR, how.action, self.name, "", fields)
@@ -231,25 +239,23 @@ def error_text(error: BaseException) -> str:
     return f"{name}: {error}"
 
 
-def shape_text(sizes: Any) -> int | str | None:
-    """A launch dimension as people write it: 4096, or 64x64; None for what is no shape."""
-    if type(sizes) is tuple:
-        try:
-            return _shape_text(sizes)  # a loop launches with the same few shapes
-        except TypeError:
-            pass  # something in it cannot be hashed
-    return _shape_text.__wrapped__(sizes)
+def shape_text(sizes: object) -> int | str | None:
+    """A launch dimension as people write it: 4096, or 64x64; None for what is no shape.
 
-
-@functools.lru_cache(256)
-def _shape_text(sizes: Any) -> int | str | None:
-    try:
-        shown = [int(size) for size in sizes] if hasattr(sizes, "__iter__") else [int(sizes)]
-    except (TypeError, ValueError, OverflowError):
+    Looks at plain numbers and NumPy's only: making a number of a tensor would wait
+    for the GPU.
+    """
+    given = sizes if isinstance(sizes, (tuple, list)) else (sizes,)
+    shown = [int(size) for size in given if isinstance(size, int) or _is_numpy(size)]
+    if len(shown) != len(given) or not shown:
         return None
     while len(shown) > 1 and shown[-1] == 1:
         shown.pop()
-    return shown[0] if len(shown) == 1 else "x".join(map(str, shown)) or None
+    return shown[0] if len(shown) == 1 else "x".join(map(str, shown))
+
+
+def _is_numpy(size: object) -> TypeGuard[SupportsIndex]:
+    return type(size).__module__ == "numpy" and hasattr(size, "__index__")
 
 
 def _capture_status(backend: Backend, stream: Stream) -> CaptureStatus:
@@ -259,26 +265,30 @@ def _capture_status(backend: Backend, stream: Stream) -> CaptureStatus:
         return CaptureStatus.UNKNOWN
 
 
+#: A stream that nothing can tell.
+_UNKNOWN: Any = object()
+
+
 def _resolved(backend: Backend, how: Convention, given: object) -> object:
-    """The stream of a launch as a :class:`Stream`, or that nothing can tell it."""
+    """The stream of a launch, as a :class:`Stream` where the backend knows it."""
     if backend.simulated and how.real:
-        return _Unknown(given)
+        return _UNKNOWN
     try:
-        return backend.stream_of(how.stream(given))
+        found = how.stream(given)
     except Exception:  # noqa: BLE001 - a library that is asked may raise anything
-        return _Unknown(given)
+        return _UNKNOWN
+    try:
+        return backend.stream_of(found)
+    except (CudaError, TypeError):
+        return found  # timing it gives the reason
 
 
-@dataclass(frozen=True, slots=True)
-class _Unknown:
-    """A stream that nothing can tell."""
-
-    given: object
-
-
-def _open(begun: _Begun) -> Interval | None:
+def _open(begun: _Begun, how: Convention) -> Interval | None:
     session, event_id, stream = begun.session, begun.event_id, begun.stream
-    if isinstance(stream, _Unknown):
+    backend = session.backend
+    if backend is not None:
+        stream = _resolved(backend, how, stream)
+    if stream is _UNKNOWN:
         fields: dict[str, object] = {"gpu_ns": None, "gpu_reason": reasons.UNKNOWN_STREAM}
         session.annotate(event_id, {**fields, **_simulated(session)})
         return None

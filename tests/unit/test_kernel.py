@@ -8,13 +8,16 @@ import pickle
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from gpu_narration import OptionError, correlation, cuda
 from gpu_narration._types import Kind
 from gpu_narration.cuda import MockGpu, MockKernel, TracedKernel, kernel
+from gpu_narration.tracefile import Trace
 from tests.support import fake_cupy, fake_libraries
 from tests.support.recording import ManualClock, Seen, recorded, recorded_on_mock, simulated_gpu
+from tests.support.run import run_python
 
 #: The handle of the first stream that a test makes on the simulated GPU.
 FIRST = 7
@@ -446,3 +449,68 @@ def test_a_torch_graph_replays_as_one_event(libraries: Any, tmp_path: Path, ever
         'TRACE cuda graph_launch decode scopes="mlp" gpu_ms=0.004 stream=7 device=0 '
         '"decode ran 0.004 ms on gpu0"'
     )
+
+
+# ---- what is looked at, and what is not ----
+
+
+@pytest.mark.parametrize(
+    ("grid", "shown"),
+    [
+        ((4, 2), "4x2"),
+        ([4, 2], "4x2"),
+        (5, 5),
+        ((np.int64(6),), 6),
+        ((1, 1, 1), 1),
+        ((), None),
+        (("many",), None),
+        (np.float32(2.0), None),
+    ],
+)
+def test_a_shape_is_recorded_as_far_as_it_is_one(tmp_path: Path, grid: Any, shown: Any) -> None:
+    def program() -> None:
+        kernel(lambda **_: None, name="k")(grid=grid)
+
+    (event,) = (event for event in recorded(tmp_path, program).events if event.kind is Kind.LAUNCH)
+
+    assert event.fields.get("grid") == shown
+
+
+def test_a_number_on_a_device_is_never_made_a_number_of_ours(tmp_path: Path) -> None:
+    class Tensor:
+        def __index__(self) -> int:
+            raise AssertionError("this would wait for the GPU")
+
+        __int__ = __index__
+
+    def program() -> None:
+        kernel(lambda **_: None, name="k")(grid=(Tensor(), 1), shared=Tensor())
+
+    assert "grid" not in recorded(tmp_path, program).lines(Kind.LAUNCH)[0]
+
+
+def test_a_grid_that_is_used_up_by_looking_reaches_the_kernel_whole(tmp_path: Path) -> None:
+    def program() -> None:
+        assert kernel(lambda *, grid: list(grid), name="k")(grid=iter((4, 2))) == [4, 2]
+
+    recorded(tmp_path, program)
+
+
+@pytest.mark.parametrize("every", [0, 1])
+def test_a_launch_may_be_the_first_event_of_a_recording_by_environment(
+    tmp_path: Path, every: int
+) -> None:
+    run_python(
+        f"""
+        from gpu_narration.cuda import MockKernel, kernel
+        kernel(lambda: None, name="first", every={every})()
+        """,
+        cwd=tmp_path,
+        env={"GPU_NARRATION_FILE": "t.gnt", "GPU_NARRATION_BACKEND": "mock"},
+    )
+    trace = Trace(tmp_path / "t.gnt")
+    (event,) = (event for event in trace.events() if event.kind is Kind.LAUNCH)
+    answer = trace.annotations(event)
+
+    assert (event.names[2], answer["simulated"], answer["stream"]) == ("first", True, 0)
+    assert (answer.get("gpu_reason") is None) == (every == 1)
