@@ -14,12 +14,14 @@ from typing import TYPE_CHECKING, Any
 
 from gpu_narration.cuda import MockBackend
 from gpu_narration.cuda.mock_errors import cuda_error
-from tests.support.recording import simulated_gpu
+from tests.support.recording import ManualClock, simulated_gpu
 
 if TYPE_CHECKING:
     import pytest
 
 ELEMENTWISE_NS, REDUCTION_NS = 2_000, 3_000
+#: What compiling a raw kernel takes on the CPU.
+COMPILING_NS = 400_000_000
 
 _current = threading.local()
 
@@ -129,6 +131,9 @@ class RawKernel:
             compilations.append(self.name)
             if not self.code.lstrip("-").isdigit():
                 raise CompileError(f"{self.name}: no number")
+            clock = simulated_gpu()._clock
+            if isinstance(clock, ManualClock):
+                clock.step(COMPILING_NS)
             self._compiled = Function(self.name, int(self.code))
         return self._compiled
 

@@ -15,7 +15,7 @@ from gpu_narration import BackendUnavailableError, OptionError, cuda, span
 from gpu_narration._types import Kind
 from gpu_narration.cuda import CudaError, MockGpu
 from tests.support import fake_cupy
-from tests.support.recording import ManualClock, Seen, recorded, recorded_on_mock
+from tests.support.recording import ManualClock, Seen, recorded, recorded_on_mock, simulated_gpu
 
 NAMES = ("RawKernel", "RawModule", "ElementwiseKernel", "ReductionKernel")
 
@@ -570,3 +570,22 @@ def test_a_graph_named_by_hand_keeps_its_scopes(cupy: Any, tmp_path: Path) -> No
 
     assert line.startswith('TRACE cuda graph_launch decode_step scopes="attention, mlp"')
     assert "gpu_ms=0.010" in line
+
+
+def test_a_capture_that_failed_leaves_nothing_to_the_next(cupy: Any, tmp_path: Path) -> None:
+    def program() -> None:
+        cuda.patch_cupy()
+        stream = cupy.cuda.Stream(non_blocking=True)
+        kernel = cupy.RawKernel("5000", "k")
+        stream.begin_capture()
+        with span("engine", "attention"):
+            kernel((1,), (1,), (), stream=stream)
+        simulated_gpu().invalidate_capture(simulated_gpu().find_stream(stream.ptr))
+        with pytest.raises(CudaError, match="901"):
+            stream.end_capture()
+        stream.begin_capture()
+        with span("engine", "mlp"):
+            kernel((1,), (1,), (), stream=stream)
+        stream.end_capture().launch(stream)
+
+    assert 'scopes="mlp"' in _seen(tmp_path, program).lines(Kind.LAUNCH)[2]

@@ -11,9 +11,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from gpu_narration import OptionError, correlation, cuda
+from gpu_narration import OptionError, correlation, cuda, span
 from gpu_narration._types import Kind
 from gpu_narration.cuda import MockGpu, MockKernel, TracedKernel, kernel
+from gpu_narration.cuda.backend import choose
 from gpu_narration.tracefile import Trace
 from tests.support import fake_cupy, fake_libraries
 from tests.support.recording import ManualClock, Seen, recorded, recorded_on_mock, simulated_gpu
@@ -286,15 +287,29 @@ def test_a_librarys_kernel_beside_the_simulator_has_no_simulated_time(
 ) -> None:
     """GIVEN the simulator was asked for WHEN a real library launches THEN no number is made up."""
     cupy = fake_cupy.install(monkeypatch)
-    monkeypatch.undo()
+    monkeypatch.setattr("gpu_narration.cuda.session.choose", choose)
 
     def program(gpu: MockGpu, clock: ManualClock) -> None:
         kernel(cupy.RawKernel("1", "k"), every=1)((1,), (1,), ())
+        kernel(cupy.RawKernel("1", "k"))((1,), (1,), ())
 
-    assert (
-        'gpu_ms=None gpu_reason="unknown stream"'
-        in (recorded_on_mock(tmp_path, program).lines(Kind.LAUNCH)[0])
-    )
+    timed, untimed = recorded_on_mock(tmp_path, program).lines(Kind.LAUNCH)
+
+    assert 'gpu_ms=None gpu_reason="unknown stream"' in timed
+    assert "stream=" not in untimed
+
+
+def test_an_untimed_launch_spoils_a_scope_that_does_not_bracket_it(tmp_path: Path) -> None:
+    """GIVEN a scope on the default stream WHEN work goes to another THEN it has no number."""
+
+    def program(gpu: MockGpu, clock: ManualClock) -> None:
+        with span("demo", "step", gpu=True):
+            kernel(MockKernel("k", 1))((1,), (1,), (), stream=gpu.stream())
+        clock.step(1_000_000)
+
+    (answer,) = recorded_on_mock(tmp_path, program).learned(Kind.SPAN)
+
+    assert answer["gpu_reason"] == "legacy default stream beside non-blocking ones"
 
 
 def test_kernel_is_a_decorator_too() -> None:
