@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from gpu_narration.cuda.backend import Stream
-from gpu_narration.cuda.launch import Convention, shape_text
+from gpu_narration.cuda.launch import Convention, Told, shape_fields
 
 #: Threads in a warp, on every NVIDIA GPU so far (CUDA C++ Programming Guide, 7.1).
 WARP = 32
@@ -25,22 +25,14 @@ def is_a(obj: object, library: str, *names: str) -> bool:
     )
 
 
-def shape(grid: object, block: object, shared_bytes: object) -> dict[str, object]:
-    """The fields of a launch's shape; what is no number is left out."""
-    fields: dict[str, object] = {}
-    for name, value in (("grid", grid), ("block", block)):
-        shown = shape_text(value) if value is not None else None
-        if shown is not None:
-            fields[name] = shown
-    if isinstance(shared_bytes, int):
-        fields["shared_bytes"] = int(shared_bytes)
-    return fields
-
-
 class CupyConvention(Convention):
     """CuPy launches on the stream it is given, else on its own current one."""
 
     real = True
+
+    def describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Told:
+        del args  # CuPy chooses the shape
+        return {}, kwargs.get("stream")
 
     def stream(self, given: object) -> object:
         if given is not None:
@@ -60,19 +52,36 @@ class RawConvention(CupyConvention):
         if hasattr(type(kernel), "kernel"):
             kernel.kernel  # noqa: B018
 
-    @staticmethod
-    def shape(
-        grid: object = None,
-        block: object = None,
-        args: object = None,
-        shared_mem: object = 0,
-        stream: object = None,
-        *more: object,
-        **others: object,
-    ) -> tuple[dict[str, object], object]:
-        """The shape, and the stream given, of a call with these arguments."""
-        del args, more, others
-        return shape(grid, block, shared_mem), stream
+    def describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Told:
+        return described_as_raw(args, kwargs)
+
+
+class MockConvention(Convention):
+    """The simulator's kernels are called as CuPy's raw ones are."""
+
+    def describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Told:
+        return described_as_raw(args, kwargs)
+
+
+def described_as_raw(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Told:
+    """Grid and block come first, then the arguments, shared memory and stream."""
+    try:
+        return _raw(*args, **kwargs)
+    except TypeError:
+        return {}, None  # the launch itself will say what is wrong with its arguments
+
+
+def _raw(
+    grid: object = None,
+    block: object = None,
+    args: object = None,
+    shared_mem: object = 0,
+    stream: object = None,
+    *more: object,
+    **others: object,
+) -> Told:
+    del args, more, others
+    return shape_fields(grid, block, shared_mem), stream
 
 
 class NumbaConvention(Convention):
@@ -123,6 +132,9 @@ class GraphConvention(Convention):
 
     action = "graph_launch"
 
+    def describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Told:
+        return {}, args[0] if args else kwargs.get("stream")
+
     def stream(self, given: object) -> object:
         if given is not None:
             return given
@@ -155,6 +167,7 @@ class TorchGraphConvention(GraphConvention):
 CALLABLE = Convention()
 CUPY = CupyConvention()
 RAW = RawConvention()
+MOCK = MockConvention()
 NUMBA = NumbaConvention()
 TRITON = TritonConvention()
 

@@ -166,12 +166,8 @@ def _raw_methods(base: Any) -> dict[str, Any]:
         launches = _launches_of(self)
         if launches is None:
             return base.__call__(self, *args, **kwargs)
-        try:
-            shape, stream = conventions.RAW.shape(*args, **kwargs)
-        except TypeError:  # the launch itself will say what is wrong with its arguments
-            shape, stream = {}, None
         plain = functools.partial(base.__call__, self)
-        return launches.record(conventions.RAW, self, plain, args, kwargs, shape, stream)
+        return launches.record(conventions.RAW, self, plain, args, kwargs)
 
     return {"__call__": call}
 
@@ -183,8 +179,7 @@ def _array_methods(base: Any) -> dict[str, Any]:
         if launches is None or _is_fusing():
             return base.__call__(self, *args, **kwargs)
         plain = functools.partial(base.__call__, self)
-        stream = kwargs.get("stream")
-        return launches.record(conventions.CUPY, self, plain, args, kwargs, {}, stream)
+        return launches.record(conventions.CUPY, self, plain, args, kwargs)
 
     return {"__call__": call}
 

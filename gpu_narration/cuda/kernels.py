@@ -9,8 +9,8 @@ from typing import Any, overload
 from gpu_narration.cuda import conventions, graphs
 from gpu_narration.cuda import session as sessions
 from gpu_narration.cuda.backend import CudaError
-from gpu_narration.cuda.conventions import innermost, is_a, shape
-from gpu_narration.cuda.launch import Convention, Launches, checked, shape_text
+from gpu_narration.cuda.conventions import innermost, is_a
+from gpu_narration.cuda.launch import Convention, Launches, checked, shape_fields, shape_text
 from gpu_narration.cuda.mock_backend import MockBackend, MockKernel
 
 _RAW = ("RawKernel", "Function", "_JitRawKernel")
@@ -34,10 +34,7 @@ class TracedKernel:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Launches; returns and raises what the kernel does."""
-        shape, stream = self._shape(args, kwargs)
-        return self._launches.record(
-            self._how, self.__wrapped__, self._call, args, kwargs, shape, stream
-        )
+        return self._launches.record(self._how, self.__wrapped__, self._call, args, kwargs)
 
     @staticmethod
     def _unrecorded(wrapped: Any) -> Callable[..., Any]:
@@ -45,14 +42,6 @@ class TracedKernel:
         plain = vars(type(wrapped)).get("_records_for")
         launch: Callable[..., Any] = wrapped if plain is None else plain.__call__.__get__(wrapped)
         return launch
-
-    def _shape(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[dict[str, object], object]:
-        """The shape of a launch, and the stream it was given."""
-        del args
-        shared = kwargs.get("shared_mem", kwargs.get("shared"))
-        return shape(kwargs.get("grid"), kwargs.get("block"), shared), kwargs.get("stream")
 
     def __getattr__(self, name: str) -> Any:
         if name in _OWN:
@@ -81,23 +70,15 @@ class _RawKernel(TracedKernel):
 
     __slots__ = ()
 
-    def _shape(
-        self, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[dict[str, object], object]:
-        try:
-            return conventions.RAW.shape(*args, **kwargs)
-        except TypeError:
-            return {}, None  # the launch itself will say what is wrong with its arguments
-
     def __getitem__(self, configuration: Any) -> Callable[..., Any]:
         configured = self.__wrapped__[configuration]  # cupyx.jit: kernel[grid, block]
         grid, block = (*configuration, None, None)[:2]
         return lambda *args: self._launches.record(
-            self._how, self.__wrapped__, configured, args, {}, shape(grid, block, 0), None
+            self._how, self.__wrapped__, configured, args, {}, (shape_fields(grid, block, 0), None)
         )
 
 
-class _MockKernel(_RawKernel):
+class _MockKernel(TracedKernel):
     """The simulator's; called as CuPy's raw kernels are."""
 
     __slots__ = ()
@@ -149,7 +130,7 @@ class _NumbaKernel(TracedKernel):
             self._launches,
             self._how,
             self.__wrapped__,
-            shape(getattr(configured, "griddim", grid), getattr(configured, "blockdim", block),
+            shape_fields(getattr(configured, "griddim", grid), getattr(configured, "blockdim", block),
                   shared),
             stream,
         )  # fmt: skip
@@ -177,7 +158,7 @@ class _NumbaConfigured(TracedKernel):
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         return self._launches.record(
             self._how, self._dispatcher, self.__wrapped__, args, kwargs,
-            dict(self._fields), self._stream,
+            (dict(self._fields), self._stream),
         )  # fmt: skip
 
 
@@ -205,7 +186,7 @@ class _TritonKernel(TracedKernel):
     def _launch(
         self, launcher: Callable[[Any], Callable[..., Any]], grid: Any, *args: Any, **kwargs: Any
     ) -> Any:
-        fields = {} if callable(grid) else shape(grid, None, None)
+        fields = {} if callable(grid) else shape_fields(grid, None, None)
 
         def seen(meta: Any) -> Any:
             made = grid(meta)
@@ -216,7 +197,7 @@ class _TritonKernel(TracedKernel):
 
         launch = launcher(seen if callable(grid) else grid)
         return self._launches.record(
-            self._how, self.__wrapped__, launch, args, kwargs, fields, None
+            self._how, self.__wrapped__, launch, args, kwargs, (fields, None)
         )
 
 
@@ -230,16 +211,14 @@ class TracedGraph(TracedKernel):
 
     def launch(self, *args: Any, **kwargs: Any) -> Any:
         """As the graph's."""
-        stream = args[0] if args else kwargs.get("stream")
-        return self._launches.record(
-            self._how, self.__wrapped__, self.__wrapped__.launch, args, kwargs, {}, stream
-        )
+        graph = self.__wrapped__
+        return self._launches.record(self._how, graph, graph.launch, args, kwargs)
 
     def replay(self) -> Any:
         """As the graph's."""
         plain = getattr(type(self.__wrapped__).replay, "_records_for", None)
         call = self.__wrapped__.replay if plain is None else plain.__get__(self.__wrapped__)
-        return self._launches.record(self._how, self.__wrapped__, call, (), {}, {}, None)
+        return self._launches.record(self._how, self.__wrapped__, call, (), {})
 
 
 @overload
@@ -312,7 +291,7 @@ def _again(wrapped: Any, name: str, every: int, fields: dict[str, object]) -> Tr
 def _wrapper(obj: Any) -> tuple[type[TracedKernel], Convention]:
     library = type(obj).__module__.partition(".")[0]
     if isinstance(obj, MockKernel):
-        return _MockKernel, conventions.CALLABLE
+        return _MockKernel, conventions.MOCK
     if is_a(obj, "cupy", *_RAW) or is_a(obj, "cupyx", *_RAW):
         return _RawKernel, conventions.RAW
     if is_a(obj, "cupy", *_ARRAY):

@@ -30,6 +30,9 @@ ACTOR = "cuda"
 #: What a failure of ours is counted under.
 WHERE = "recording of a launch"
 
+#: The shape of a launch as fields, and the stream it was given.
+Told = tuple[dict[str, object], object]
+
 _PLAIN = (str, int, float, bytes, type(None))
 
 
@@ -41,6 +44,13 @@ class Convention:
     learns = False
     #: Whether a library launches on a real GPU; no stream of it is one of the simulator's.
     real = False
+
+    def describe(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Told:
+        """What a call with these arguments tells: its shape, and the stream it was given."""
+        del args
+        shared = kwargs.get("shared_mem", kwargs.get("shared"))
+        fields = shape_fields(kwargs.get("grid"), kwargs.get("block"), shared)
+        return fields, kwargs.get("stream")
 
     def stream(self, given: object) -> object:
         """What a backend can tell the stream of a launch by; ``given`` was passed to it.
@@ -64,13 +74,76 @@ class Convention:
 
 
 @dataclass(slots=True)
-class _Begun:
-    """A launch whose event is written."""
+class _Due:
+    """A launch whose event is written; of its shape, ``known`` fields are in it."""
 
     session: Session
     event_id: int
-    timed: bool
     stream: object
+    timed: bool
+    shape: dict[str, object]
+    known: int
+
+    def launch(
+        self,
+        how: Convention,
+        kernel: Any,
+        call: Callable[..., R],
+        args: tuple[Any, ...],
+        kwargs: dict[str, Any],
+    ) -> R:
+        interval, variants = None, None
+        try:
+            if self.timed:
+                how.prepare(kernel)
+                variants = _contained(how.variants, kernel)
+                interval = _contained(self._open, how)
+            result = call(*args, **kwargs)
+        except BaseException as error:
+            _contained(self._failed, interval, error)
+            raise
+        if interval is not None:
+            compiled = _contained(how.variants, kernel) != variants
+            _contained(self._close, interval, compiled)
+        if how.learns or len(self.shape) != self.known:
+            _contained(self._learned, how, result)
+        return result
+
+    def _open(self, how: Convention) -> Interval | None:
+        session, event_id, stream = self.session, self.event_id, self.stream
+        backend = session.backend
+        if backend is not None:
+            stream = _resolved(backend, how, stream)
+        if stream is _UNKNOWN:
+            fields: dict[str, object] = {"gpu_ns": None, "gpu_reason": reasons.UNKNOWN_STREAM}
+            session.annotate(event_id, {**fields, **_simulated(session)})
+            return None
+        interval = session.open_interval(event_id, stream)
+        if interval is None and backend is not None and _captures(stream, backend):
+            # Refused for it: the graph is to name what this belonged to.
+            session.capture_seen(stream, event_id, graphs.scope_round(event_id))
+        return interval
+
+    def _close(self, interval: Interval, compiled: bool) -> None:
+        if compiled:
+            self.session.cancel_interval(interval, reasons.COMPILED)
+        else:
+            self.session.close_interval(interval)
+
+    def _learned(self, how: Convention, result: object) -> None:
+        """Adds to the event what came late."""
+        late = how.learned(result)
+        late.update(itertools.islice(self.shape.items(), self.known, None))
+        if late:
+            self.session.annotate(self.event_id, late)
+
+    def _failed(self, interval: Interval | None, error: BaseException) -> None:
+        fields: dict[str, object] = {"error": error_text(error), **_simulated(self.session)}
+        if interval is not None:
+            self.session.cancel_interval(interval, reasons.LAUNCH_FAILED)
+        else:
+            fields.update(gpu_ns=None, gpu_reason=reasons.LAUNCH_FAILED)
+        self.session.annotate(self.event_id, fields)
 
 
 class Launches:
@@ -98,94 +171,64 @@ class Launches:
         call: Callable[..., R],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        shape: dict[str, object],
-        stream: object,
+        told: Told | None = None,
     ) -> R:
         """``call(*args, **kwargs)``, which launches ``kernel``, and its event.
 
-        Returns and raises what the call does.  ``shape`` may still grow while it
-        runs; what came late is added to the event.
+        Returns and raises what the call does.  ``told`` is what the arguments cannot
+        tell; its fields may still grow while the call runs, and what came late is
+        added to the event.
         """
+        session = sessions.current()
+        if session is None:
+            return self._first(how, kernel, call, args, kwargs, told)
         try:
-            begun = self._begin(how, shape, stream)
+            shape, stream = told or how.describe(args, kwargs)
+            known = len(shape)
+            fields = {**shape, **self.fields}
+            timed = self.every > 0 and next(self._numbers) % self.every == 0
+            if not timed:
+                capturing = self._answer(session, how, stream, fields)
+            elif session.simulated:
+                fields["simulated"] = True
+            event_id = emit(
+                Kind.LAUNCH, Level.TRACE, __name__, ACTOR, how.action, self.name, "", fields
+            )
+            if not timed and capturing is not None and event_id is not None:
+                session.capture_seen(capturing, event_id, graphs.scope_round(event_id))
         except Exception as error:  # noqa: BLE001 - ours, not the program's
             internal_error(WHERE, error)
-            begun = None
-        if begun is None:
+            event_id = None
+        if event_id is None:
             return call(*args, **kwargs)
-        if begun.timed:
-            return self._timed(begun, how, kernel, call, args, kwargs, shape)
-        known = len(shape)
-        try:
-            result = call(*args, **kwargs)
-        except BaseException as error:
-            _contained(_failed, begun, None, error)
-            raise
-        if how.learns or len(shape) != known:
-            _contained(_learned, begun, how, result, shape, known)
-        return result
+        due = _Due(session, event_id, stream, timed, shape, known)
+        return due.launch(how, kernel, call, args, kwargs)
 
-    def _timed(
+    def _first(
         self,
-        begun: _Begun,
         how: Convention,
         kernel: Any,
         call: Callable[..., R],
         args: tuple[Any, ...],
         kwargs: dict[str, Any],
-        shape: dict[str, object],
+        told: Told | None,
     ) -> R:
-        known = len(shape)
-        interval = None
-        try:
-            how.prepare(kernel)
-            variants = _contained(how.variants, kernel)
-            interval = _contained(_open, begun, how)
-            result = call(*args, **kwargs)
-        except BaseException as error:
-            _contained(_failed, begun, interval, error)
-            raise
-        if interval is not None:
-            compiled = _contained(how.variants, kernel) != variants
-            _contained(_close, begun.session, interval, compiled)
-        if how.learns or len(shape) != known:
-            _contained(_learned, begun, how, result, shape, known)
-        return result
-
-    def _begin(self, how: Convention, shape: dict[str, object], stream: object) -> _Begun | None:
-        """Writes the event; None if it was not recorded."""
-        session = sessions.current()
-        if session is None:
-            return self._begin_recording(how, shape, stream)
-        fields = {**shape, **self.fields}
-        if self._is_due():
-            event_id = self._emit(how, {**fields, **_simulated(session)})
-            return None if event_id is None else _Begun(session, event_id, True, stream)
-        capturing = self._answer(session, how, stream, fields)
-        event_id = self._emit(how, fields)
-        if event_id is None:
-            return None
-        if capturing is not None:
-            session.capture_seen(capturing, event_id, graphs.scope_round(event_id))
-        return _Begun(session, event_id, False, stream)
-
-    def _begin_recording(
-        self, how: Convention, shape: dict[str, object], stream: object
-    ) -> _Begun | None:
-        """The first event of a process may begin the recording that the environment asks for."""
-        event_id = self._emit(how, {**shape, **self.fields})
+        """A launch while nothing records; by the environment, an event may begin a recording."""
+        event_id = emit(
+            Kind.LAUNCH, Level.TRACE, __name__, ACTOR, how.action, self.name, "", self.fields
+        )
         session = sessions.current()
         if event_id is None or session is None:
-            return None
-        timed = self._is_due()
+            return call(*args, **kwargs)
+        shape, stream = told or how.describe(args, kwargs)
+        timed = self.every > 0 and next(self._numbers) % self.every == 0
         if not timed:
             fields: dict[str, object] = {}
-            self._answer(session, how, stream, fields)
+            _contained(self._answer, session, how, stream, fields)
             session.annotate(event_id, fields)
-        return _Begun(session, event_id, timed, stream)
-
-    def _is_due(self) -> bool:
-        return self.every > 0 and next(self._numbers) % self.every == 0
+        return _Due(session, event_id, stream, timed, shape, 0).launch(
+            how, kernel, call, args, kwargs
+        )
 
     def _answer(
         self, session: Session, how: Convention, given: object, fields: dict[str, object]
@@ -213,9 +256,6 @@ class Launches:
             fields["simulated"] = True
         return capturing
 
-    def _emit(self, how: Convention, fields: dict[str, object]) -> int | None:
-        return emit(Kind.LAUNCH, Level.TRACE, __name__, ACTOR, how.action, self.name, "", fields)
-
 
 def checked(every: object) -> int:
     """``every`` if it can be one; raises :class:`OptionError`."""
@@ -239,6 +279,18 @@ def error_text(error: BaseException) -> str:
     return f"{name}: {error}"
 
 
+def shape_fields(grid: object, block: object, shared_bytes: object) -> dict[str, object]:
+    """The fields of a launch's shape; what is no number is left out."""
+    fields: dict[str, object] = {}
+    if grid is not None and (shown := shape_text(grid)) is not None:
+        fields["grid"] = shown
+    if block is not None and (shown := shape_text(block)) is not None:
+        fields["block"] = shown
+    if isinstance(shared_bytes, int):
+        fields["shared_bytes"] = int(shared_bytes)
+    return fields
+
+
 def shape_text(sizes: object) -> int | str | None:
     """A launch dimension as people write it: 4096, or 64x64; None for what is no shape.
 
@@ -246,6 +298,8 @@ def shape_text(sizes: object) -> int | str | None:
     for the GPU.
     """
     given = sizes if isinstance(sizes, (tuple, list)) else (sizes,)
+    if len(given) == 1 and type(given[0]) is int:
+        return given[0]
     shown = [int(size) for size in given if isinstance(size, int) or _is_numpy(size)]
     if len(shown) != len(given) or not shown:
         return None
@@ -265,6 +319,12 @@ def _capture_status(backend: Backend, stream: Stream) -> CaptureStatus:
         return CaptureStatus.UNKNOWN
 
 
+def _captures(stream: object, backend: Backend) -> TypeGuard[Stream]:
+    if not isinstance(stream, Stream):
+        return False
+    return _capture_status(backend, stream) is CaptureStatus.ACTIVE
+
+
 #: A stream that nothing can tell.
 _UNKNOWN: Any = object()
 
@@ -281,53 +341,6 @@ def _resolved(backend: Backend, how: Convention, given: object) -> object:
         return backend.stream_of(found)
     except (CudaError, TypeError):
         return found  # timing it gives the reason
-
-
-def _open(begun: _Begun, how: Convention) -> Interval | None:
-    session, event_id, stream = begun.session, begun.event_id, begun.stream
-    backend = session.backend
-    if backend is not None:
-        stream = _resolved(backend, how, stream)
-    if stream is _UNKNOWN:
-        fields: dict[str, object] = {"gpu_ns": None, "gpu_reason": reasons.UNKNOWN_STREAM}
-        session.annotate(event_id, {**fields, **_simulated(session)})
-        return None
-    interval = session.open_interval(event_id, stream)
-    if interval is None and isinstance(stream, Stream):
-        _maybe_captured(session, stream, event_id)
-    return interval
-
-
-def _maybe_captured(session: Session, stream: Stream, event_id: int) -> None:
-    """Tells of a launch that went into a graph which scope's work the graph repeats."""
-    backend = session.backend
-    if backend is not None and _capture_status(backend, stream) is CaptureStatus.ACTIVE:
-        session.capture_seen(stream, event_id, graphs.scope_round(event_id))
-
-
-def _close(session: Session, interval: Interval, compiled: bool) -> None:
-    if compiled:
-        session.cancel_interval(interval, reasons.COMPILED)
-    else:
-        session.close_interval(interval)
-
-
-def _learned(
-    begun: _Begun, how: Convention, result: object, shape: dict[str, object], known: int
-) -> None:
-    """Adds to the event what came late."""
-    late = {**how.learned(result), **dict(itertools.islice(shape.items(), known, None))}
-    if late:
-        begun.session.annotate(begun.event_id, late)
-
-
-def _failed(begun: _Begun, interval: Interval | None, error: BaseException) -> None:
-    fields: dict[str, object] = {"error": error_text(error), **_simulated(begun.session)}
-    if interval is not None:
-        begun.session.cancel_interval(interval, reasons.LAUNCH_FAILED)
-    else:
-        fields.update(gpu_ns=None, gpu_reason=reasons.LAUNCH_FAILED)
-    begun.session.annotate(begun.event_id, fields)
 
 
 def _simulated(session: Session) -> dict[str, object]:

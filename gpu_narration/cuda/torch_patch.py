@@ -114,7 +114,7 @@ def _replays(replay: Callable[..., Any]) -> Callable[..., Any]:
         if launches is None or launches.every != every:
             launches = Launches("graph", every, graphs.fields_of(graphs.scopes_of(self)))
             _launches[self] = launches
-        return launches.record(conventions.TORCH_GRAPH, self, replay, (self,), {}, {}, None)
+        return launches.record(conventions.TORCH_GRAPH, self, replay, (self,), {}, ({}, None))
 
     records: Any = traced
     records._records_for = replay
