@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find gpu_narration kernels -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' -o -name '*.cu' -o -name '*.toml')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types native examples bench bench-calls bench-peers bench-check endurance check clean
+.PHONY: help demo test test-cupy lint types native examples bench bench-calls bench-peers bench-check endurance check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -17,6 +17,13 @@ demo: $(VENV)/.for-demo ## run a tiny model and some kernels, traced, and show w
 
 test: $(VENV)/.for-test ## run the whole test suite on the installed package
 	$(BIN)/pytest $(TESTS)
+
+test-cupy: ## the tests that need the real CuPy, in an environment of their own; no GPU needed
+	$(MAKE) VENV=$(VENV)-cupy PYTHON=$(PYTHON) cupy-tests
+
+.PHONY: cupy-tests
+cupy-tests: $(VENV)/.for-cupy
+	$(BIN)/pytest tests/integration/test_real_cupy.py
 
 lint: $(VENV)/.for-dev ## ruff: rules and format
 	$(BIN)/ruff check .
@@ -56,7 +63,7 @@ clean: ## remove what was built
 # The package is installed, not linked: what is tested is what users get.
 define install
 	@rm -rf build/lib* build/bdist* build/temp*
-	@echo "Installing $(1) into $(VENV); the first time it downloads some 60 MB"
+	@echo "Installing $(1) into $(VENV); the first time it downloads some $(or $(2),60) MB"
 	@$(BIN)/pip install --quiet --disable-pip-version-check '$(1)'
 	@touch $@
 endef
@@ -73,6 +80,9 @@ $(VENV)/.for-demo: $(VENV)/.made pyproject.toml setup.py $(SOURCES)
 $(VENV)/.for-test: export GPU_NARRATION_WERROR = 1
 $(VENV)/.for-test: $(VENV)/.made pyproject.toml setup.py $(SOURCES)
 	$(call install,.[test])
+
+$(VENV)/.for-cupy: $(VENV)/.made pyproject.toml setup.py $(SOURCES)
+	$(call install,.[test-cupy],160)
 
 $(VENV)/.for-dev: $(VENV)/.for-test
 	$(call install,.[dev])

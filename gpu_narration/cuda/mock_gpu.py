@@ -37,11 +37,12 @@ from gpu_narration.cuda.mock_state import (
     StreamState,
     as_the_real_api,
 )
+from gpu_narration.cuda.mock_waits import MockWaits
 
 GIB = 1 << 30
 
 
-class MockGpu:
+class MockGpu(MockWaits):
     """The simulated machine; safe to use from several threads.
 
     ``real_precision``: elapsed times as the real API gives them, in steps of
@@ -157,20 +158,6 @@ class MockGpu:
                 state.capture.invalidated = True
                 raise cuda_error(905)
             state.tail_ns = max(self._ready_ns(state), awaited.time_ns or 0)
-
-    def synchronize(self, stream: Stream | None = None) -> None:
-        """Blocks the caller until the stream (or everything) is done."""
-        with self._lock:
-            everything = (*self._others(), *(device.legacy for device in self._devices))
-            states = everything if stream is None else (self._stream(stream),)
-            capturing = [state.capture for state in states if state.capture is not None]
-            for capture in capturing:
-                capture.invalidated = True
-            if capturing:
-                raise cuda_error(900)
-            done = max(state.tail_ns for state in states)
-        while (left := done - self._clock()) > 0:
-            time.sleep(left / 1e9)
 
     # ---- capture and graphs ----
 

@@ -1,4 +1,4 @@
-"""NVTX ranges and marks, through the ``nvtx`` package.
+"""``cuda.range()``, and NVTX ranges and marks through the ``nvtx`` package.
 
 One domain, a category per kind of event, registered strings for names that do
 not change, and our event id as an int64 payload, so that a report of Nsight
@@ -8,11 +8,17 @@ called unless a tool is attached.
 
 from __future__ import annotations
 
+import functools
+import inspect
 import os
+import sys
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, TypeVar
 
+from gpu_narration._core import Span, span
 from gpu_narration._types import Kind
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 DOMAIN = "gpu_narration"
 
@@ -75,3 +81,96 @@ def attach(mode: Literal["auto", "on", "off"] = "auto") -> Bridge | None:
     if not hasattr(domain, "handle"):
         return None  # nvtx gives its dummy domain where no tool listens
     return Bridge(domain)
+
+
+#: Names of ranges that were made at run time and may still become names for NVTX,
+#: which never forgets one.
+_NAMES_MAX = 1024
+_names: set[str] = set()
+
+
+class Range:
+    """A named stretch of work on a stream; made by :func:`range`."""
+
+    # Members of these names make ``with`` call the span's own methods, from the
+    # program's frame: the span sees the program's module, and whether its block can
+    # be suspended.
+    __slots__ = ("__enter__", "__exit__", "_actor", "_name", "_stream")
+
+    if TYPE_CHECKING:
+
+        def __enter__(self) -> Span: ...
+        def __exit__(self, *exc_info: object) -> Literal[False]: ...
+
+    def __init__(self, name: str, stream: object, actor: str) -> None:
+        self._name, self._stream, self._actor = name, stream, actor
+        entered = self._span()
+        object.__setattr__(self, "__enter__", entered.__enter__)
+        object.__setattr__(self, "__exit__", entered.__exit__)
+
+    def _span(self) -> Span:
+        return span(self._actor, self._name, gpu=True, stream=self._stream)
+
+    def __call__(self, function: F) -> F:
+        """As a decorator: each call is a range, of a coroutine or generator its whole run."""
+        if inspect.isasyncgenfunction(function) or not callable(function):
+            raise TypeError(
+                f"cuda.range() does not decorate {type(function).__name__} {function!r}; "
+                "write 'with cuda.range(...)' inside it"
+            )
+        traced: F = functools.update_wrapper(_decorated(function, self._span), function)  # type: ignore[assignment]
+        return traced
+
+
+def range(name: str, *, stream: object = None, actor: str = "cuda") -> Range:  # noqa: A001
+    """A range of GPU work: ``with cuda.range("prefill", stream=s):``, or a decorator.
+
+    It is a span with a GPU time, as ``span(actor, name, gpu=True, stream=stream)``,
+    and for an attached tool an NVTX range of exactly this name in the domain
+    ``gpu_narration``, pushed and popped, by which Nsight Compute selects kernels:
+    ``ncu --nvtx --nvtx-include "gpu_narration@prefill/"``.  In coroutines and
+    generators, whose ranges need not nest, it is an NVTX start/end range.
+
+    NVTX keeps names for ever: of names made at run time (``f"layer {i}"``) the first
+    1,024 are used, later ones appear as the actor.
+
+    ``stream`` defaults to the current stream.  Raises TypeError if ``name`` or
+    ``actor`` is no str.
+    """
+    for given in (name, actor):
+        if not isinstance(given, str):
+            raise TypeError(
+                f"cuda.range() needs a str as its name and its actor, not {type(given).__name__}"
+            )
+    return Range(_lasting(str(name)), stream, str(actor))
+
+
+def _lasting(name: str) -> str:
+    """The name as a constant, as long as there is room for more of them."""
+    if name in _names or len(_names) < _NAMES_MAX:
+        name = sys.intern(name)
+        _names.add(name)
+    return name
+
+
+def _decorated(function: Callable[..., Any], new_span: Callable[[], Span]) -> Callable[..., Any]:
+    if inspect.iscoroutinefunction(function):
+
+        async def awaited(*args: Any, **kwargs: Any) -> Any:
+            with new_span():
+                return await function(*args, **kwargs)
+
+        return awaited
+    if inspect.isgeneratorfunction(function):
+
+        def generated(*args: Any, **kwargs: Any) -> Any:
+            with new_span():
+                return (yield from function(*args, **kwargs))
+
+        return generated
+
+    def called(*args: Any, **kwargs: Any) -> Any:
+        with new_span():
+            return function(*args, **kwargs)
+
+    return called

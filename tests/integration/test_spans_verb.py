@@ -23,9 +23,9 @@ SAXPY = MockKernel("saxpy", 31_000)
 def _program(gpu: MockGpu, clock: ManualClock) -> None:
     first, second = gpu.stream(), gpu.stream()
     with correlation("req-1"), span("engine", "prefill", gpu=True, stream=first):
-        kernel(SAXPY)((1,), (1,), (), stream=first)
+        kernel(SAXPY, every=1)((1,), (1,), (), stream=first)
     with correlation("req-2"), span("engine", "decode"):
-        kernel(SAXPY)((1,), (1,), (), stream=second)
+        kernel(SAXPY, every=1)((1,), (1,), (), stream=second)
     clock.step(100_000)
 
 
@@ -140,7 +140,7 @@ import gpu_narration as gn
 from gpu_narration import cuda
 
 gn.start("t.gnt", backend="mock", vram=False, nvtx="off")
-kernel = cuda.kernel(cuda.MockKernel("long", 60_000_000_000))
+kernel = cuda.kernel(cuda.MockKernel("long", 60_000_000_000), every=1)
 gn.span("engine", "finished").__enter__().__exit__(None, None, None)
 open_span = gn.span("engine", "running")
 open_span.__enter__()

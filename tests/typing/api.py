@@ -128,3 +128,25 @@ with ffi.trace_library(ctypes.CDLL(None), include="llama_*") as library:
 trace = Trace("app.gnt")
 assert_type(trace.events(), Iterator[Event])
 assert_type(trace.notices(), list[Notice])
+
+
+# ---- marking GPU work ----
+
+
+@cuda.range("step", actor="engine")
+def ranged(count: int) -> str:
+    return str(count)
+
+
+def marks_gpu_work() -> None:
+    assert_type(ranged(3), str)
+    with cuda.range("prefill", stream=7) as opened:
+        assert_type(opened, gn.Span)
+    assert_type(cuda.kernel(plain, every=10), cuda.TracedKernel)
+    assert_type(cuda.kernel(name="mine", every=1)(plain), cuda.TracedKernel)
+    with cuda.patch_cupy(every=1) as patch:
+        assert_type(patch, cuda.Patch)
+    assert_type(cuda.patch_torch(), cuda.Patch)
+    cuda.kernel(plain, every="all")  # type: ignore[call-overload]
+    cuda.range(7)  # type: ignore[arg-type]
+    ranged("three")  # type: ignore[arg-type]
