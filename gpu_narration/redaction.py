@@ -42,10 +42,8 @@ def parameter_rule(name: str) -> Rule:
     import re
 
     words = [word.lower() for word in re.findall(_WORD, name)]
-    if any(word in _SECRET_WORDS for word in words):
+    if not (_SECRET_WORDS.isdisjoint(words) and _SECRET_PAIRS.isdisjoint(pairwise(words))):
         return Rule.MASKED
-    if any(pair in _SECRET_PAIRS for pair in pairwise(words)):
-        return Rule.MASKED
-    if any(word in _CHECKED_WORDS for word in words):
+    if not _CHECKED_WORDS.isdisjoint(words):
         return Rule.CHECKED
     return Rule.PLAIN
