@@ -10,7 +10,7 @@ import pytest
 from gpu_narration import BackendUnavailableError, cuda
 from gpu_narration._types import WAITS, Kind, Outcome
 from gpu_narration.cuda import CudaError, MockGpu
-from gpu_narration.cuda.copies import Waiting
+from gpu_narration.cuda.waits import Waiting
 from tests.support import fake_libraries
 from tests.support.recording import Seen, recorded, simulated_gpu
 
