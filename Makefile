@@ -33,6 +33,7 @@ types: $(VENV)/.for-dev ## mypy, strict
 	$(BIN)/mypy
 	$(BIN)/mypy kernels
 	MYPYPATH=bench $(BIN)/mypy bench/*.py
+	$(BIN)/mypy -p bench.gpu_check
 
 native: ## the C core alone, under ASan+UBSan, under TSan, and with all warnings
 	$(MAKE) -C tests/native/core BUILD=$(abspath $(BUILD))/native

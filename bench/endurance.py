@@ -27,6 +27,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.progress import Progress as Bar
@@ -103,7 +104,7 @@ def workplace(settings: Settings, needed_bytes: int) -> Iterator[Workplace]:
 
 def run_work(
     settings: Settings, place: Workplace, work: str, slots: int, total: int, **options: object
-) -> dict:
+) -> dict[str, Any]:
     """Runs a work to its end; its figures."""
     process = place.begin(work, slots, **options)
     task = settings.bar.add_task(work, total=total)
@@ -114,10 +115,11 @@ def run_work(
     if process.returncode != 0:
         raise NotPossible(f"the recording of {work} ended with {process.returncode}:\n{errors}")
     settings.bar.update(task, completed=total, description=f"reading {work}")
-    return json.loads(output)
+    figures: dict[str, Any] = json.loads(output)
+    return figures
 
 
-def judge_count(verdict: Verdict, trace: Trace, figures: dict, count: int) -> None:
+def judge_count(verdict: Verdict, trace: Trace, figures: dict[str, Any], count: int) -> None:
     """Of a recording that ended well: all is there, and nothing else is told of it."""
     found = checks.counted(trace)
     lost = count - found.events

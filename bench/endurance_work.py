@@ -17,12 +17,13 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import gpu_narration
 from gpu_narration import trace_tiny, trace_with_correlation
 
 STEP = 100_000
-_QUIET = {"backend": "none", "vram": False, "nvtx": "off", "children": False}
+_QUIET: dict[str, Any] = {"backend": "none", "vram": False, "nvtx": "off", "children": False}
 
 
 class Progress:
@@ -68,7 +69,9 @@ class Growth:
             self.most[kind] = max(self.most[kind], now - self._before[kind])
 
 
-def _steps(trace: Path, progress: Progress, count: int, record: Callable[[int, int], None]) -> dict:
+def _steps(
+    trace: Path, progress: Progress, count: int, record: Callable[[int, int], None]
+) -> dict[str, Any]:
     """Records ``count`` events a step at a time, with a look at memory after each."""
     growth = Growth()
     recorder = gpu_narration.start(trace, **_QUIET)
@@ -95,7 +98,7 @@ def _steps(trace: Path, progress: Progress, count: int, record: Callable[[int, i
     }
 
 
-def events(trace: Path, progress: Progress, *, count: int) -> dict:
+def events(trace: Path, progress: Progress, *, count: int) -> dict[str, Any]:
     """``count`` light events with two ints each."""
 
     def record(first: int, last: int) -> None:
@@ -105,7 +108,7 @@ def events(trace: Path, progress: Progress, *, count: int) -> dict:
     return _steps(trace, progress, count, record)
 
 
-def strings(trace: Path, progress: Progress, *, count: int) -> dict:
+def strings(trace: Path, progress: Progress, *, count: int) -> dict[str, Any]:
     """``count`` events with a new text of 30 bytes each: by turns an argument, a target, a human
     text and a correlation id.
     """
@@ -131,7 +134,7 @@ def shares(count: int, parts: int, seed: int) -> list[int]:
 
 def threads(
     trace: Path, progress: Progress, *, lanes: int, count: int, generations: int, seed: int
-) -> dict:
+) -> dict[str, Any]:
     """``lanes`` threads at a time, each followed by another when it ends; ``count`` events a lane."""
 
     def work(lane: int, generation: int, share: int) -> None:
@@ -184,7 +187,7 @@ def doomed(
     work(0)
 
 
-WORKS: dict[str, Callable[..., dict | None]] = {
+WORKS: dict[str, Callable[..., dict[str, Any] | None]] = {
     "events": events,
     "strings": strings,
     "threads": threads,

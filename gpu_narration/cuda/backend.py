@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, Protocol
 
+from gpu_narration._environment import BACKEND_VARIABLE
 from gpu_narration._errors import BackendUnavailableError, UnknownBackendError
 
 BACKENDS = ("auto", "cupy", "driver", "mock", "none")
-VARIABLE = "GPU_NARRATION_BACKEND"
 
 #: The handles that mean a default stream instead of naming a stream; numbers as in
 #: cuda.h (CU_STREAM_LEGACY is 1, and 0 means the same to the calls made here).
@@ -210,7 +210,7 @@ def check_name(name: str) -> None:
         raise UnknownBackendError(
             f"there is no backend {name!r}",
             meaning=f"known are {', '.join(BACKENDS)}",
-            next_step=f"give one of them to start(backend=...) or {VARIABLE}",
+            next_step=f"give one of them to start(backend=...) or {BACKEND_VARIABLE}",
         )
 
 

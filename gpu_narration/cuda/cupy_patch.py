@@ -14,10 +14,18 @@ from typing import Any
 
 from gpu_narration._errors import BackendUnavailableError, internal_error
 from gpu_narration.cuda import conventions, graphs
-from gpu_narration.cuda.copies import MEMCPY_KINDS, Describe, stream_fields, waits
 from gpu_narration.cuda.kernels import TracedGraph
 from gpu_narration.cuda.launch import Launches, checked
 from gpu_narration.cuda.patches import Patch, Patches, owner_of
+from gpu_narration.cuda.waits import (
+    MEMCPY_KINDS,
+    Describe,
+    Description,
+    of_event,
+    of_stream,
+    stream_fields,
+    waits,
+)
 
 _lock = threading.Lock()
 _patches = Patches()
@@ -90,8 +98,8 @@ def _replace(cupy: Any) -> None:
     _patches.replace(cupy.cuda.device, "Device", device)
     stream, event, array = cupy.cuda.Stream, cupy.cuda.Event, cupy.ndarray
     for kind, name, replacement in (
-        (stream, "synchronize", functools.partial(_waits, describe=_stream_synchronize)),
-        (event, "synchronize", functools.partial(_waits, describe=_event_synchronize)),
+        (stream, "synchronize", functools.partial(_waits, describe=of_stream)),
+        (event, "synchronize", functools.partial(_waits, describe=of_event)),
         (stream, "begin_capture", _begins_capture),
         (stream, "end_capture", _ends_capture),
     ):
@@ -287,41 +295,30 @@ def _waits(function: Callable[..., Any], describe: Describe) -> Callable[..., An
     return waits(function, describe, lambda: _every is not None)
 
 
-def _stream_synchronize(stream: Any) -> tuple[str, str, dict[str, object]]:
-    return "stream_synchronize", "", stream_fields(stream)
-
-
-def _event_synchronize(event: Any) -> tuple[str, str, dict[str, object]]:
-    del event
-    return "event_synchronize", "", {}
-
-
-def _device_synchronize(device: Any) -> tuple[str, str, dict[str, object]]:
+def _device_synchronize(device: Any) -> Description:
     return "device_synchronize", "", {"device": int(device.id)}
 
 
 def _get(
     array: Any, stream: Any = None, order: Any = "C", out: Any = None, blocking: Any = True
-) -> tuple[str, str, dict[str, object]]:
+) -> Description:
     del order, out
     action = "memcpy" if blocking else "memcpy_async"
     return action, "d2h", {"size_bytes": int(array.nbytes), **stream_fields(stream)}
 
 
-def _set(array: Any, arr: Any, stream: Any = None) -> tuple[str, str, dict[str, object]]:
+def _set(array: Any, arr: Any, stream: Any = None) -> Description:
     del arr
     # From memory that is not pinned, as most is, CUDA copies before it returns.
     return "memcpy", "h2d", {"size_bytes": int(array.nbytes), **stream_fields(stream)}
 
 
-def _memcpy(dst: int, src: int, size: int, kind: int) -> tuple[str, str, dict[str, object]]:
+def _memcpy(dst: int, src: int, size: int, kind: int) -> Description:
     del dst, src
     return "memcpy", MEMCPY_KINDS.get(kind, ""), {"size_bytes": int(size)}
 
 
-def _memcpy_async(
-    dst: int, src: int, size: int, kind: int, stream: int
-) -> tuple[str, str, dict[str, object]]:
+def _memcpy_async(dst: int, src: int, size: int, kind: int, stream: int) -> Description:
     del dst, src
     fields: dict[str, object] = {"size_bytes": int(size), "stream": int(stream)}
     return "memcpy_async", MEMCPY_KINDS.get(kind, ""), fields

@@ -8,9 +8,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from gpu_narration.cuda.backend import Stream
-from gpu_narration.cuda.copies import Waiting
 from gpu_narration.cuda.mock_errors import cuda_error
 from gpu_narration.cuda.mock_state import DeviceState, EventState, StreamState
+from gpu_narration.cuda.waits import Waiting
 
 CopyKind = Literal["h2d", "d2h", "d2d"]
 

@@ -125,24 +125,8 @@ class Session:
     def cancel_interval(self, interval: Interval, reason: str) -> None:
         interval.home.timer.cancel(interval, reason)
 
-    def explain(self, event_id: int, reason: str, stream: object) -> None:
-        """Says of an event why it has no GPU time, and that its work is on this stream."""
-        fields: dict[str, object] = {"gpu_ns": None, "gpu_reason": reason}
-        timer, backend = self.timer or self._timer(), self.backend
-        if timer is not None and backend is not None:
-            try:
-                target = backend.stream_of(stream)
-            except (CudaError, TypeError):
-                pass  # the launch itself will say what is wrong with the stream
-            else:
-                timer.saw(target)
-                fields.update(stream=target.handle, device=target.device)
-            if backend.simulated:
-                fields["simulated"] = True
-        self.annotate(event_id, fields)
-
     def saw_work(self, stream: Stream) -> None:
-        """Work that is not timed was put on this stream; :meth:`explain` tells it too."""
+        """Work that is not timed was put on this stream."""
         if self.timer is not None:
             self.timer.saw(stream)
 

@@ -11,9 +11,9 @@ from typing import Any
 
 from gpu_narration._errors import BackendUnavailableError
 from gpu_narration.cuda import conventions, graphs
-from gpu_narration.cuda.copies import Describe, stream_fields, waits
 from gpu_narration.cuda.launch import Launches, checked
 from gpu_narration.cuda.patches import Patch, Patches, owner_of
+from gpu_narration.cuda.waits import Describe, Description, of_event, of_stream, waits
 
 _lock = threading.Lock()
 _patches = Patches()
@@ -64,8 +64,8 @@ def _replace(cuda: Any) -> None:
     _patches.replace(cuda, "synchronize", _waits(cuda.synchronize, _device_synchronize))
     graph = cuda.CUDAGraph
     for kind, name, replacement in (
-        (cuda.Stream, "synchronize", functools.partial(_waits, describe=_stream_synchronize)),
-        (cuda.Event, "synchronize", functools.partial(_waits, describe=_event_synchronize)),
+        (cuda.Stream, "synchronize", functools.partial(_waits, describe=of_stream)),
+        (cuda.Event, "synchronize", functools.partial(_waits, describe=of_event)),
         (graph, "capture_end", _ends_capture),
         (graph, "replay", _replays),
     ):
@@ -77,18 +77,9 @@ def _waits(function: Callable[..., Any], describe: Describe) -> Callable[..., An
     return waits(function, describe, lambda: _every is not None)
 
 
-def _device_synchronize(device: Any = None) -> tuple[str, str, dict[str, object]]:
+def _device_synchronize(device: Any = None) -> Description:
     index = getattr(device, "index", device)
     return "device_synchronize", "", {"device": index if isinstance(index, int) else None}
-
-
-def _stream_synchronize(stream: Any) -> tuple[str, str, dict[str, object]]:
-    return "stream_synchronize", "", stream_fields(stream)
-
-
-def _event_synchronize(event: Any) -> tuple[str, str, dict[str, object]]:
-    del event
-    return "event_synchronize", "", {}
 
 
 def _ends_capture(capture_end: Callable[..., Any]) -> Callable[..., Any]:

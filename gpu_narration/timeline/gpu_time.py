@@ -143,7 +143,8 @@ class GpuTime:
     """Collects launches and scopes, one at a time.
 
     What is ``known`` of one are its fields, those that came with the event and those that
-    came later.  ``uuids`` tells which GPU a device index of a process means, where the trace says it.
+    came later.  ``uuids`` tells which GPU a device index of a process means, where the
+    trace says it.
     """
 
     def __init__(self, by: By, uuids: Mapping[tuple[int, int], str]) -> None:

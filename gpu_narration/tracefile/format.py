@@ -53,7 +53,7 @@ KEYWORD_ONLY: Final = 4
 
 
 def event_id(thread: int, seq: int) -> int:
-    """The id of a thread's n-th record, unique within its process."""
+    """The id of a thread's n-th event, counted from 0; unique within its process."""
     return thread << 40 | seq
 
 

@@ -14,6 +14,7 @@ from gpu_narration import trace_tiny
 from gpu_narration.tracefile import Trace
 from gpu_narration.tracefile import format as fmt
 from gpu_narration.tracefile.follow import Follower
+from tests.support.damage import fragments_of, segment_of
 from tests.support.programs import command
 
 COUNT = 1200
@@ -38,11 +39,6 @@ def copy(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "copy.gnt"))
 
 
-def segment_of(trace: Path) -> Path:
-    (segment,) = trace.glob("*.seg")
-    return segment
-
-
 def shown(path: Path) -> list[object]:
     return [event.arguments[0].value for event in Trace(path).events()]
 
@@ -52,21 +48,6 @@ def followed(path: Path) -> list[object]:
     follower, found = Follower(path), []
     while not (batch := follower.poll()).ended:
         found += [event.arguments[0].value for event in batch.events]
-    return found
-
-
-def fragments(data: bytes) -> list[int]:
-    """Where the fragments of events begin."""
-    found, position = [], fmt.FILE_HEADER.size
-    while position < len(data):
-        (magic,) = struct.unpack_from("<I", data, position)
-        if magic == fmt.CLOCK_MAGIC:
-            position += fmt.CLOCK_POINT.size
-            continue
-        header = fmt.CHUNK_HEADER.unpack_from(data, position)
-        if header[1] >= fmt.FIRST_THREAD:
-            found.append(position)
-        position += fmt.CHUNK_HEADER.size + header[8] - header[9]
     return found
 
 
@@ -80,7 +61,7 @@ def test_a_damaged_block_is_stepped_over(copy: Path, which: int, junk: bytes) ->
     """GIVEN a destroyed header THEN following finds exactly what showing finds."""
     segment = segment_of(copy)
     data = bytearray(segment.read_bytes())
-    start = fragments(bytes(data))[which]
+    start = fragments_of(segment)[which]
     data[start : start + len(junk)] = junk
     segment.write_bytes(data)
     expected = shown(copy)
@@ -91,7 +72,7 @@ def test_a_damaged_block_is_stepped_over(copy: Path, which: int, junk: bytes) ->
 def test_several_damaged_blocks_are_stepped_over(copy: Path) -> None:
     segment = segment_of(copy)
     data = bytearray(segment.read_bytes())
-    for start in fragments(bytes(data))[3:20:4]:
+    for start in fragments_of(segment)[3:20:4]:
         data[start : start + 16] = b"\xff" * 16
     segment.write_bytes(data)
     assert followed(copy) == shown(copy)
@@ -101,7 +82,7 @@ def test_a_hole_larger_than_a_piece_is_stepped_over(copy: Path) -> None:
     """GIVEN 6 MiB of zeros in the middle THEN what lies behind them is followed."""
     segment = segment_of(copy)
     data = segment.read_bytes()
-    start = fragments(data)[9]
+    start = fragments_of(segment)[9]
     segment.write_bytes(data[:start] + bytes(6 << 20) + data[start:])
     assert followed(copy) == list(range(COUNT))
 
@@ -109,7 +90,7 @@ def test_a_hole_larger_than_a_piece_is_stepped_over(copy: Path) -> None:
 def test_what_is_torn_at_the_end_ends_the_following(copy: Path) -> None:
     segment = segment_of(copy)
     data = segment.read_bytes()
-    segment.write_bytes(data[: fragments(data)[-1] + 100])
+    segment.write_bytes(data[: fragments_of(segment)[-1] + 100])
     assert followed(copy) == shown(copy)
 
 
@@ -144,7 +125,7 @@ def test_what_was_taken_back_and_written_anew_is_seen_once(whole: Path, copy: Pa
     """
     data = segment_of(whole).read_bytes()
     segment = segment_of(copy)
-    starts = fragments(data)
+    starts = fragments_of(segment)
     clock = next(
         data[at : at + fmt.CLOCK_POINT.size]
         for at in range(fmt.FILE_HEADER.size, len(data))
@@ -170,7 +151,7 @@ def test_the_command_tells_the_damage_at_the_end(copy: Path) -> None:
     """GIVEN a damaged block WHEN the trace is shown with --follow THEN status 3 and a notice."""
     segment = segment_of(copy)
     data = bytearray(segment.read_bytes())
-    start = fragments(bytes(data))[5]
+    start = fragments_of(segment)[5]
     data[start : start + 16] = b"\xff" * 16
     segment.write_bytes(data)
     done = command("show", "--follow", copy, cwd=copy.parent)

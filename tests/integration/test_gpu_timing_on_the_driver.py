@@ -48,6 +48,14 @@ def _spans_on(fake: FakeDriver, stream: int) -> Callable[[], None]:
     return program
 
 
+def _until_read(fake: FakeDriver, count: int) -> None:
+    """Waits for the watcher to have read that many times from the driver."""
+    give_up = time.monotonic() + PATIENCE_S
+    while sum(map(fake.calls, READINGS)) < count:
+        assert time.monotonic() < give_up, "the watcher did not come"
+        time.sleep(0.01)
+
+
 @pytest.fixture
 def stepped(fake: FakeDriver, tmp_path: Path) -> tuple[FakeDriver, Seen]:
     """A recording of many spans, and the calls that it made."""
@@ -101,9 +109,7 @@ def test_a_span_with_a_filled_pool_makes_two_records_and_no_event(
     def program() -> None:
         with span("demo", "warm", gpu=True, stream=stream):
             pass
-        give_up = time.monotonic() + PATIENCE_S
-        while sum(map(fake.calls, READINGS)) < 2 and time.monotonic() < give_up:
-            time.sleep(0.01)
+        _until_read(fake, 2)
         before = {name: fake.calls(name, mine) for name in names}
         with span("demo", "step", gpu=True, stream=stream):
             pass
@@ -135,7 +141,7 @@ def test_a_capture_beside_it_is_not_disturbed(fake: FakeDriver, tmp_path: Path) 
     def program() -> None:
         fake.begin_capture(captured)
         _spans_on(fake, timed)()
-        time.sleep(0.05)  # the watcher has been there meanwhile
+        _until_read(fake, 1)  # by the watcher, while the other stream captures
         status.append(fake.capture_status(captured))
         fake.end_capture(captured)
 

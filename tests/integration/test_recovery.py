@@ -16,6 +16,7 @@ from gpu_narration import narrate, trace_tiny
 from gpu_narration._core import annotate
 from gpu_narration.tracefile import Event, Notice, Trace, Trouble
 from gpu_narration.tracefile import format as fmt
+from tests.support.damage import segment_of
 from tests.support.programs import (
     begin_python,
     command,
@@ -122,11 +123,6 @@ def whole(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def copy(whole: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(whole, tmp_path / "copy.gnt"))
-
-
-def segment_of(trace: Path) -> Path:
-    (segment,) = trace.glob("*.seg")
-    return segment
 
 
 def numbers_of(events: list[Event]) -> list[int]:

@@ -13,6 +13,7 @@ from gpu_narration import correlation, span
 from gpu_narration.cli.app import cli
 from gpu_narration.cuda import MockGpu, MockKernel, kernel
 from gpu_narration.views.units import duration
+from tests.support.damage import segment_of
 from tests.support.programs import begin_python, command, finish, write_program
 from tests.support.recording import ManualClock, recorded_on_mock
 
@@ -103,7 +104,7 @@ def test_a_damaged_trace_has_exit_status_3_and_its_rows(trace: Path, tmp_path: P
     damaged.mkdir()
     for file in trace.iterdir():
         (damaged / file.name).write_bytes(file.read_bytes())
-    (segment,) = damaged.glob("*.seg")
+    segment = segment_of(damaged)
     segment.write_bytes(segment.read_bytes()[:-3])
     result = spans(damaged)
     assert result.exit_code == 3

@@ -16,6 +16,7 @@ import gpu_narration
 from gpu_narration import trace_tiny
 from gpu_narration.tracefile import Trouble
 from gpu_narration.tracefile import format as fmt
+from tests.support.damage import segment_of
 from tests.support.programs import (
     command,
     count_of,
@@ -63,8 +64,7 @@ def dead(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def copy_of(trace: Path, directory: Path) -> tuple[Path, Path]:
     """A copy and its only segment."""
     copy = Path(shutil.copytree(trace, directory / "copy.gnt"))
-    (segment,) = copy.glob("*.seg")
-    return copy, segment
+    return copy, segment_of(copy)
 
 
 def numbers(trace: Path) -> list[object]:

@@ -19,6 +19,8 @@ from typing import Any
 from tests.support.recording import simulated_gpu
 
 LENGTH_NS = 4_000
+#: The handle of the first stream that a test makes on the simulated GPU.
+FIRST = 7
 
 
 def _work(name: str, stream: int) -> None:

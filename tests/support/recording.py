@@ -57,6 +57,10 @@ class Seen:
             if kind is None or event.kind is kind
         ]
 
+    def launched(self) -> list[str | None]:
+        """The names of the kernels that were launched, in order."""
+        return [event.names[2] for event in self.events if event.kind is Kind.LAUNCH]
+
     def begins(self, kind: Kind = Kind.SPAN) -> list[Event]:
         return self._of(kind, Phase.BEGIN)
 
@@ -97,6 +101,23 @@ def recorded_on_mock(
         program(gpu, clock)
 
     return recorded(directory, with_gpu, **{"backend": "mock", **options})
+
+
+def recorded_on_library(
+    directory: Path, program: Callable[[], object], *, streams: int = 0
+) -> Seen:
+    """As :func:`recorded`, where a library's stand-in (``fake_cupy``) runs on the simulated GPU.
+
+    ``streams`` are made before the program begins; after it the GPU gets 1 ms to finish.
+    """
+
+    def run(gpu: MockGpu, clock: ManualClock) -> None:
+        for _ in range(streams):
+            gpu.stream()
+        program()
+        clock.step(1_000_000)
+
+    return recorded_on_mock(directory, run, backend="cupy")
 
 
 def simulated_gpu() -> MockGpu:

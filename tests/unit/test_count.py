@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import struct
 import threading
-from pathlib import Path
 
 import gpu_narration
 from gpu_narration import context, span, trace_tiny
 from gpu_narration.tracefile import Trace, count_events
-from gpu_narration.tracefile import format as fmt
 from tests.conftest import Record
+from tests.support.damage import fragments_of, segment_of
 
 
 def work(count: int) -> None:
@@ -40,30 +38,15 @@ def test_what_is_counted_is_what_is_decoded(record: Record) -> None:
     assert all(count.states > 0 for count in counts.values())
 
 
-def segment_and_chunks(path: Path) -> tuple[Path, bytearray, list[int]]:
-    """The only segment of a trace, its bytes, and where its whole chunks of events begin."""
-    (segment,) = path.glob("*.seg")
-    data = bytearray(segment.read_bytes())
-    found, position = [], fmt.FILE_HEADER.size
-    while position < len(data):
-        if struct.unpack_from("<I", data, position)[0] == fmt.CLOCK_MAGIC:
-            position += fmt.CLOCK_POINT.size
-            continue
-        header = fmt.CHUNK_HEADER.unpack_from(data, position)
-        if header[1] >= fmt.FIRST_THREAD:
-            found.append(position)
-        position += fmt.CHUNK_HEADER.size + header[8] - header[9]
-    return segment, data, found
-
-
 def test_a_hole_is_missing_exactly(record: Record) -> None:
     """GIVEN a destroyed chunk THEN as many records are missing as it held."""
     recorder = record.start()
     for i in range(1000):
         trace_tiny("app", "step", "", "{} {}", i, "x" * 500)
     record.stop()
-    segment, data, chunks = segment_and_chunks(recorder.path)
-    hole = chunks[3]
+    segment = segment_of(recorder.path)
+    data = bytearray(segment.read_bytes())
+    hole = fragments_of(segment)[3]
     data[hole : hole + 4] = bytes(4)
     segment.write_bytes(data)
     (count,) = [count for count in count_events(Trace(recorder.path)) if count.events]

@@ -1,4 +1,4 @@
-"""``cuda.kernel()``: each library's kernels are launched as before, and recorded."""
+"""``cuda.kernel()`` on any kernel: it is launched as before, and recorded."""
 
 from __future__ import annotations
 
@@ -17,11 +17,15 @@ from gpu_narration.cuda import MockGpu, MockKernel, TracedKernel, kernel
 from gpu_narration.cuda.backend import choose
 from gpu_narration.tracefile import Trace
 from tests.support import fake_cupy, fake_libraries
-from tests.support.recording import ManualClock, Seen, recorded, recorded_on_mock, simulated_gpu
+from tests.support.recording import (
+    ManualClock,
+    Seen,
+    recorded,
+    recorded_on_library,
+    recorded_on_mock,
+    simulated_gpu,
+)
 from tests.support.run import run_python
-
-#: The handle of the first stream that a test makes on the simulated GPU.
-FIRST = 7
 
 
 def add(x: Any, y: Any) -> Any:
@@ -29,199 +33,12 @@ def add(x: Any, y: Any) -> Any:
     return x + y
 
 
-@pytest.fixture
-def libraries(monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr("gpu_narration.cuda.session.choose", lambda name: fake_cupy.Backend())
-    return fake_libraries.install(monkeypatch, stream=FIRST)
-
-
 def _seen(directory: Path, program: Any) -> Seen:
-    """Runs a program on a GPU that has one stream beside the default one."""
-
-    def run(gpu: MockGpu, clock: ManualClock) -> None:
-        gpu.stream()
-        program()
-        clock.step(1_000_000)
-
-    return recorded_on_mock(directory, run, backend="cupy")
+    return recorded_on_library(directory, program, streams=1)
 
 
 def _launches(directory: Path, program: Any) -> list[str]:
     return _seen(directory, program).lines(Kind.LAUNCH)
-
-
-# ---- Numba ----
-
-
-def test_a_numba_kernel_is_configured_and_called_as_before(libraries: Any, tmp_path: Path) -> None:
-    def program() -> None:
-        traced = kernel(fake_libraries.Dispatcher(add), every=1)
-        for stream in (0, fake_libraries.NumbaStream(FIRST)):
-            assert traced[(8, 2), 64, stream, 512](1, 2) is None
-
-    assert _launches(tmp_path, program) == [
-        (
-            'TRACE cuda launch add grid="8x2" block=64 gpu_ms=None gpu_reason="compiled inside '
-            'the launch" stream=0 device=0 "add launched on gpu0"'
-        ),
-        (
-            'TRACE cuda launch add grid="8x2" block=64 gpu_ms=0.004 stream=7 device=0 '
-            '"add ran 0.004 ms on gpu0"'
-        ),
-    ]
-
-
-def test_a_numba_configuration_is_one_kernel_that_may_be_called_often(
-    libraries: Any, tmp_path: Path
-) -> None:
-    def program() -> None:
-        configured = kernel(fake_libraries.Dispatcher(add))[8, 64]
-        assert configured.griddim == (8, 1, 1)
-        for _ in range(3):
-            configured(1, 2)
-
-    assert len(_launches(tmp_path, program)) == 3
-
-
-@pytest.mark.parametrize(
-    ("configure", "shape"),
-    [
-        (lambda traced: traced.configure(8, 64), "grid=8 block=64"),
-        (lambda traced: traced.configure(8, blockdim=(4, 4)), 'grid=8 block="4x4"'),
-        (lambda traced: traced.forall(1000, tpb=128), "grid=8 block=128"),
-        (lambda traced: traced.specialize(1, 2)[8, 64], "grid=8 block=64"),
-    ],
-)
-def test_other_ways_to_configure_a_numba_kernel_are_recorded_too(
-    libraries: Any, tmp_path: Path, configure: Any, shape: str
-) -> None:
-    def program() -> None:
-        configure(kernel(fake_libraries.Dispatcher(add)))(1, 2)
-
-    (line,) = _launches(tmp_path, program)
-
-    assert line.startswith(f"TRACE cuda launch add {shape} gpu_ms=None")
-
-
-def test_where_numba_chooses_the_shape_it_is_not_known(libraries: Any, tmp_path: Path) -> None:
-    def program() -> None:
-        kernel(fake_libraries.Dispatcher(add)).forall(1000)(1, 2)
-
-    (line,) = _launches(tmp_path, program)
-
-    assert "grid" not in line
-    assert "block" not in line
-
-
-@pytest.mark.parametrize(
-    ("misuse", "error", "message"),
-    [
-        (lambda traced: traced(1, 2), ValueError, "configuration was not specified"),
-        (lambda traced: traced[8,], ValueError, "at least the griddim"),
-    ],
-)
-def test_a_numba_kernel_used_wrongly_says_what_numba_says_and_is_no_launch(
-    libraries: Any, tmp_path: Path, misuse: Any, error: Any, message: str
-) -> None:
-    def program() -> None:
-        with pytest.raises(error, match=message):
-            misuse(kernel(fake_libraries.Dispatcher(add)))
-
-    assert _launches(tmp_path, program) == []
-
-
-@pytest.mark.parametrize("every", [0, 1])
-def test_a_numba_launch_that_fails_is_in_the_trace(
-    libraries: Any, tmp_path: Path, every: int
-) -> None:
-    def program() -> None:
-        with pytest.raises(TypeError, match="unsupported operand"):
-            kernel(fake_libraries.Dispatcher(add), every=every)[1, 1](1, None)
-
-    (line,) = _launches(tmp_path, program)
-
-    assert 'gpu_ms=None gpu_reason="the launch failed"' in line
-    assert "stream=0 device=0" in line
-    assert 'error="TypeError: unsupported operand' in line
-
-
-# ---- Triton ----
-
-
-def test_a_triton_kernel_is_indexed_and_called_as_before(libraries: Any, tmp_path: Path) -> None:
-    def program() -> None:
-        traced = kernel(fake_libraries.JITFunction(add), every=1)
-        for _ in range(2):
-            assert traced[(96,)](1, 2, num_warps=8).metadata.num_warps == 8
-
-    seen = _seen(tmp_path, program)
-
-    assert seen.lines(Kind.LAUNCH)[1] == (
-        "TRACE cuda launch add grid=96 gpu_ms=0.004 stream=7 device=0 block=256 "
-        '"add ran 0.004 ms on gpu0"'
-    )
-    assert seen.learned(Kind.LAUNCH)[0]["gpu_reason"] == "compiled inside the launch"
-    assert seen.learned(Kind.LAUNCH)[1]["shared_bytes"] == 1024
-
-
-def test_a_triton_grid_may_be_made_of_the_meta_parameters(libraries: Any, tmp_path: Path) -> None:
-    def program() -> None:
-        traced = kernel(fake_libraries.JITFunction(add))
-        traced[lambda meta: (1000 // meta["BLOCK"], 2)](1, 2, BLOCK=100)
-
-    assert _seen(tmp_path, program).learned(Kind.LAUNCH)[0]["grid"] == "10x2"
-
-
-def test_an_autotuned_triton_kernel_is_one_launch_with_the_last_grid(
-    libraries: Any, tmp_path: Path
-) -> None:
-    def program() -> None:
-        traced = kernel(fake_libraries.Autotuner(fake_libraries.JITFunction(add), [10, 50]))
-        traced[lambda meta: (1000 // meta["BLOCK"],)](1, 2)
-
-    seen = _seen(tmp_path, program)
-
-    assert [event.names[2] for event in seen.events if event.kind is Kind.LAUNCH] == ["add"]
-    assert seen.learned(Kind.LAUNCH)[0]["grid"] == 20
-
-
-def test_tritons_run_launches_and_a_warm_up_does_not(libraries: Any, tmp_path: Path) -> None:
-    def program() -> None:
-        traced = kernel(fake_libraries.JITFunction(add))
-        traced.run(1, 2, grid=(4,), warmup=True)
-        traced.run(1, 2, grid=(4,), warmup=False)
-
-    (line,) = _launches(tmp_path, program)
-
-    assert "grid=4" in line
-
-
-def test_a_triton_kernel_called_without_a_grid_says_what_triton_says(libraries: Any) -> None:
-    with pytest.raises(RuntimeError, match="outside of the scope of a kernel"):
-        kernel(fake_libraries.JITFunction(add))(1, 2)
-
-
-def test_a_triton_grid_that_fails_is_in_the_trace(libraries: Any, tmp_path: Path) -> None:
-    def program() -> None:
-        with pytest.raises(KeyError, match="BLOCK"):
-            kernel(fake_libraries.JITFunction(add))[lambda meta: (meta["BLOCK"],)](1, 2)
-
-    assert "error=\"KeyError: 'BLOCK'\"" in _launches(tmp_path, program)[0]
-
-
-def test_where_triton_cannot_tell_its_stream_there_is_a_reason(
-    libraries: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def program() -> None:
-        driver = inspect.getmodule(add)  # any module without an attribute "driver"
-        traced = kernel(fake_libraries.JITFunction(add), every=1)
-        traced.run(1, 2, grid=(1,), warmup=True)
-        with monkeypatch.context() as patched:
-            patched.setitem(__import__("sys").modules, "triton.runtime.driver", driver)
-            patched.setattr(fake_libraries, "triton_stream", lambda: FIRST)
-            traced[(1,)](1, 2)
-
-    assert 'gpu_ms=None gpu_reason="unknown stream"' in _launches(tmp_path, program)[0]
 
 
 # ---- CuPy by hand, other callables ----

@@ -1,4 +1,4 @@
-"""Copies and synchronisations as spans, so that waiting is seen as waiting.
+"""Waits for the GPU as spans: synchronisations and copies, so that waiting is seen as waiting.
 
 A copy that blocks waits for the GPU too.  What waits inside another wait, as
 ``ndarray.get`` does in ``Stream.synchronize``, is one span: the outer.
@@ -71,8 +71,10 @@ class Waiting:
             self._span = None
 
 
-#: Describes a call as the arguments of :class:`Waiting`.
-Describe = Callable[..., tuple[str, str, dict[str, object]]]
+#: The arguments of :class:`Waiting`.
+Description = tuple[str, str, dict[str, object]]
+#: Describes a call, given its arguments.
+Describe = Callable[..., Description]
 
 
 def waits(
@@ -110,3 +112,14 @@ def stream_fields(stream: Any) -> dict[str, object]:
         "device": device if isinstance(device, int) and device >= 0 else None,
     }
     return {name: value for name, value in known.items() if isinstance(value, int)}
+
+
+def of_stream(stream: Any) -> Description:
+    """Describes ``Stream.synchronize`` of CuPy and PyTorch."""
+    return "stream_synchronize", "", stream_fields(stream)
+
+
+def of_event(event: Any) -> Description:
+    """Describes ``Event.synchronize`` of CuPy and PyTorch."""
+    del event
+    return "event_synchronize", "", {}
