@@ -100,9 +100,10 @@ def flush(timeout_ms: int = 10000, events: bool = False, /) -> bool:
 def stats() -> dict[str, int] | None:
     """Counts of the running recording.  boundary/counts.c"""
 
-def scopes() -> list[tuple[int, int, str, str, int]]:
-    """(thread, event id, actor, action, tick of the thread's last event) of the
-    innermost open span of each thread.  boundary/lifecycle.c
+def scopes() -> list[tuple[int, int, str | None, str | None, int, int, int]]:
+    """Of the innermost open span of each thread: thread, event id, actor, action (None
+    where only the id is known), tick of the thread's last event, number of the
+    correlation, sequence number of the thread's next event.  boundary/lifecycle.c
     """
 
 def after_fork() -> None:
@@ -117,9 +118,14 @@ def emit(
     target: str,
     human: str,
     fields: dict[str, object] | None,
+    span: int = 0,
+    correlation: int = 0,
     /,
 ) -> int | None:
-    """Records a full event; its event id.  boundary/records.c"""
+    """Records a full event; its event id.  With a span (and a correlation) of scopes()
+    the event belongs to those instead of the caller's; give both or none.
+    boundary/records.c
+    """
 
 def annotate(event_id: int, fields: dict[str, object], /) -> bool:
     """Adds fields to an event that is written already.  boundary/records.c"""
