@@ -87,18 +87,23 @@ def _device(device: Value, fields: Mapping[str, Value]) -> str:
     return f" on {simulated}gpu{device}" if isinstance(device, int) else ""
 
 
-def _vram(event: Event, _: Mapping[str, Value]) -> str:
+def _vram(event: Event, annotations: Mapping[str, Value]) -> str:
     fields = event.fields
     used, before = fields.get("used_bytes"), fields.get("before_bytes")
     where = _device(fields.get("device"), fields).removeprefix(" on ")
     if not isinstance(used, int):
-        return f"VRAM on {where} is unknown"
+        reason = fields.get("reason")
+        return f"VRAM on {where} is unknown{f': {reason}' if isinstance(reason, str) else ''}"
     if not isinstance(before, int):
         return f"VRAM on {where} is at {size(used)}"
     moved = "rose" if used >= before else "fell"
+    change = f"VRAM on {where} {moved} {size(abs(used - before))} to {size(used)}"
+    if annotations.get("by_others") is True:
+        return f"{change}, not by this process"
     scope = fields.get("in_scope")
-    inside = f" in {scope}" if isinstance(scope, str) else ""
-    return f"VRAM on {where} {moved} {size(abs(used - before))} to {size(used)}{inside}"
+    if not isinstance(scope, str):
+        return change
+    return f"{change} in {'or before ' if fields.get('scope_is_newer') is True else ''}{scope}"
 
 
 _MAKERS = {
