@@ -8,11 +8,12 @@ the watcher reads once the span has ended.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from dataclasses import dataclass, field
 
-from gpu_narration.cuda.backend import Backend, CudaError, MemoryInfo
+from gpu_narration.cuda.backend import Backend, CudaError, MemoryInfo, NoContextError
 from gpu_narration.cuda.session import Session
 from gpu_narration.cuda.telling import NO_ANSWER, WAITING_MAX, Answer
 from gpu_narration.cuda.vram import Sampler
@@ -91,10 +92,15 @@ class ScopeMemory:
             self.refuse(NO_ANSWER)
 
     def begin(self, event_id: int, backend: Backend | None, device: int) -> Edge | None:
-        """At the beginning of a span; None if nothing can be known, which it then says."""
+        """At the beginning of a span; None if nothing can be known, which it then says.
+
+        A program that has no context yet gets one in the span, perhaps: NVML can tell
+        what it does, the driver cannot.
+        """
         if backend is not None and self._may_read:
-            info = self._exactly(event_id, backend, device)
-            return None if info is None else Edge(device, backend, info)
+            with contextlib.suppress(NoContextError):
+                info = self._exactly(event_id, backend, device)
+                return None if info is None else Edge(device, backend, info)
         with self._lock:
             sampler, reason = self._sampler, self._reason
             edge = Edge(device, None, None if sampler is None else sampler.latest(device))
@@ -110,9 +116,13 @@ class ScopeMemory:
     def end(self, event_id: int, edge: Edge) -> None:
         """At its end."""
         if edge.backend is not None:
-            info = self._exactly(event_id, edge.backend, edge.device)
-            if info is not None:
-                self._tell(event_id, edge, info)
+            try:
+                info = self._exactly(event_id, edge.backend, edge.device)
+            except NoContextError as error:  # the span has ended it
+                self.unknown(event_id, str(error))
+            else:
+                if info is not None:
+                    self._tell(event_id, edge, info)
             return
         with self._lock:
             sampler, reason = self._sampler, self._reason
@@ -134,6 +144,8 @@ class ScopeMemory:
     def _exactly(self, event_id: int, backend: Backend, device: int) -> MemoryInfo | None:
         try:
             info = backend.memory_info(device)
+        except NoContextError:
+            raise
         except CudaError as error:
             self.unknown(event_id, str(error))
             return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 
-from gpu_narration.cuda.backend import Backend, CudaError
+from gpu_narration.cuda.backend import Backend, CudaError, NoContextError
 from gpu_narration.cuda.intervals import Interval
 from gpu_narration.cuda.scope_memory import Edge, ScopeMemory
 from gpu_narration.cuda.session import GPU, VRAM, Session
@@ -53,6 +53,8 @@ class ScopeHook:
         backend = self._backend()
         try:
             device = _device(backend, interval, stream)
+        except NoContextError:
+            return self.memory.begin(event_id, None, 0)
         except (CudaError, TypeError) as error:
             self.memory.unknown(event_id, str(error))
             return None

@@ -238,7 +238,7 @@ class Session:
 
 def _scope_name(event_id: int) -> str | None:
     """The name of a span, if it is the innermost open one of its thread."""
-    for _, span_id, _, name, _ in _core.scopes():
+    for _, span_id, _, name, *_ in _core.scopes():
         if span_id == event_id:
             return name
     return None

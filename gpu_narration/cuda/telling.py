@@ -25,9 +25,6 @@ NO_ANSWER = "NVML has not answered"
 #: So many questions may wait for a driver that hangs; more are answered at once.
 WAITING_MAX = 1000
 
-#: How long a device that cannot be read is left alone: so long at first, at last so long.
-RETRY_NS, RETRY_MAX_NS = 1_000_000_000, 8_000_000_000
-
 
 @dataclass(slots=True)
 class Watched:
@@ -47,7 +44,7 @@ class Watched:
     #: Why it cannot be read, and when it is tried again.
     lost: str | None = None
     retry_ns: int = 0
-    retry_pause_ns: int = RETRY_NS
+    retry_pause_ns: int = 0
     calls: int = 0
     failures: int = 0
     cost_ns: int = 0

@@ -26,15 +26,7 @@ from gpu_narration.cuda.nvml import NvmlUnavailable
 from gpu_narration.cuda.open_scopes import Sequences
 from gpu_narration.cuda.pace import Pace
 from gpu_narration.cuda.session import note_device
-from gpu_narration.cuda.telling import (
-    NO_ANSWER,
-    RETRY_MAX_NS,
-    RETRY_NS,
-    WAITING_MAX,
-    Answer,
-    Teller,
-    Watched,
-)
+from gpu_narration.cuda.telling import NO_ANSWER, WAITING_MAX, Answer, Teller, Watched
 
 if TYPE_CHECKING:
     from gpu_narration.cuda.counters import Counters
@@ -45,6 +37,9 @@ Read = Callable[[int], MemoryInfo]
 
 #: With slow calls a round is cut into turns, so that the watcher's other jobs get theirs.
 _TURN_NS = 5_000_000
+
+#: How long a device that cannot be read is left alone: so long at first, at last so long.
+RETRY_NS, RETRY_MAX_NS = 1_000_000_000, 8_000_000_000
 
 #: What watching cost so far is noted so often, for a process that is killed.
 _COST_EVERY_NS = 60_000_000_000
@@ -245,7 +240,7 @@ class Sampler:
             watched.calls += 1
             watched.cost_ns += cost_ns
             self._round_cost_ns += cost_ns
-        watched.lost, watched.retry_pause_ns = None, RETRY_NS
+        watched.lost, watched.retry_pause_ns = None, 0
         return info
 
     def _take(
@@ -270,8 +265,8 @@ class Sampler:
         return move.before_bytes is not None
 
     def _lose(self, watched: Watched, reason: str) -> None:
+        watched.retry_pause_ns = min(2 * watched.retry_pause_ns or RETRY_NS, RETRY_MAX_NS)
         watched.retry_ns = self._clock() + watched.retry_pause_ns
-        watched.retry_pause_ns = min(2 * watched.retry_pause_ns, RETRY_MAX_NS)
         before_bytes = None
         with self._lock:
             tell = watched.lost is None and not self._closed
