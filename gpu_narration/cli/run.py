@@ -54,6 +54,8 @@ what the program marks with gpu_narration; see the README for how.""",
               help="Size of the ring in MiB; it must fit on the disk.")  # fmt: skip
 @click.option("--nvtx", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
               help="Mark ranges for an attached tool.")  # fmt: skip
+@click.option("--vram/--no-vram", default=True, show_default=True,
+              help="Watch device memory; without it NVML is left alone.")  # fmt: skip
 @click.option("--quiet", "-q", is_flag=True, help="Do not say at the end where the trace is.")
 @click.argument("program", nargs=-1, type=click.UNPROCESSED)
 @report_errors
@@ -73,6 +75,7 @@ def run(
     control_signal: str | None,
     ring_mib: int,
     nvtx: str,
+    vram: bool,
     quiet: bool,
     program: tuple[str, ...],
 ) -> Program:
@@ -106,6 +109,7 @@ def run(
         control_signal=control_signal,
         ring_bytes=ring_mib << 20,
         nvtx=nvtx,
+        vram=vram,
     )
     return Program(
         script=None if module is not None else str(program[0]),

@@ -26,8 +26,8 @@ static _Atomic uint64_t readings[DEVICES_MAX]; /* of memory so far, by place */
 static void rest(long milliseconds)
 {
     struct timespec left = {milliseconds / 1000, milliseconds % 1000 * 1000000};
-    while (nanosleep(&left, &left) != 0 && errno == EINTR)
-        ;
+    while (milliseconds > 0 && nanosleep(&left, &left) != 0 && errno == EINTR)
+        ; /* not even for 0 ms: that gives the processor away, too */
 }
 
 static void burn(long microseconds)
