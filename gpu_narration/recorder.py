@@ -151,7 +151,7 @@ def start(
         thread, before it is reported.
     dump_signal: flight only: dump on this signal (``"SIGUSR1"``).
     control: ``gpu-narration filter``, ``dump`` and ``flush`` can steer this process;
-        a background thread looks for them twice a second.
+        a background thread looks for them once a second.
     control_signal: look for them on this signal, at once; with ``control=False`` only
         then.
     overwrite: replace a trace that is at ``path`` already.

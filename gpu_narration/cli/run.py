@@ -47,7 +47,7 @@ what the program marks with gpu_narration; see the README for how.""",
               help="With --flight: dump on an exception that nobody handles.")  # fmt: skip
 @click.option("--dump-signal", metavar="SIGNAL", help="With --flight: dump on this signal.")
 @click.option("--control/--no-control", default=True, show_default=True,
-              help="Follow gpu-narration filter, dump and flush; looks for them twice a second.")  # fmt: skip
+              help="Follow gpu-narration filter, dump and flush; looks for them once a second.")  # fmt: skip
 @click.option("--control-signal", metavar="SIGNAL",
               help="Look for them on this signal, at once; with --no-control only then.")  # fmt: skip
 @click.option("--ring-mib", type=click.IntRange(1, 16384), default=8, show_default=True,
