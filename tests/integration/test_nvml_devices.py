@@ -26,7 +26,7 @@ sampled()
 SAMPLER = """
 def sampler():
     from gpu_narration import recorder
-    return recorder._active._gpu._sampler
+    return recorder._active._recording.gpu._sampler
 """
 
 
