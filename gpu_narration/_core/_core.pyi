@@ -133,8 +133,13 @@ def annotate(event_id: int, fields: dict[str, object], /) -> bool:
 def note(topic: str, fields: dict[str, object] | None, /) -> bool:
     """Records something about the recording itself.  boundary/records.c"""
 
-def foreign_adopt(function_type: type, describe: Callable[[Any], tuple[str, str] | None]) -> None:
-    """Calls of instances of this ctypes function type are spans.  boundary/foreign.c"""
+def foreign_adopt(
+    function_type: type, describe: Callable[[Any], tuple[str, str, int] | None]
+) -> None:
+    """Calls of instances of this ctypes function type are spans.
+
+    ``describe`` gives actor, name and ``enum scope_flags``.  boundary/foreign.c
+    """
 
 def foreign_forget(function_type: type) -> None:
     """boundary/foreign.c"""

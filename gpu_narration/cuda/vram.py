@@ -87,6 +87,7 @@ class Sampler:
         self._sequences: Sequences = {}
         self._last_round_asked = self._last_round = False
         self._finished = threading.Event()
+        self._listener: Callable[[int, MemoryInfo], None] | None = None
 
     # ---- for the watcher ----
 
@@ -169,6 +170,10 @@ class Sampler:
             self._wake()
         else:
             done(NO_ANSWER)
+
+    def listen(self, listener: Callable[[int, MemoryInfo], None]) -> None:
+        """Has ``listener`` called with the device and each reading that is taken."""
+        self._listener = listener
 
     def latest(self, device: int) -> MemoryInfo | None:
         """The last reading of a device; None if there is none."""
@@ -258,6 +263,8 @@ class Sampler:
             since, window_ns = watched.sequences, now_ns - watched.last_ns
             watched.last, watched.last_ns, watched.sequences = info, now_ns, sequences
             watched.peak_bytes = max(watched.peak_bytes or 0, info.used_bytes)
+        if self._listener is not None:
+            self._listener(watched.device.index, info)
         self._teller.sample(watched.device, info)
         if move is None:
             return False

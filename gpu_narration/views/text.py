@@ -23,7 +23,13 @@ from gpu_narration.tracefile.format import (
     Value,
 )
 from gpu_narration.views.escape import bare, quoted, safe
-from gpu_narration.views.sentences import loop_position, sentence, target_of, values_of
+from gpu_narration.views.sentences import (
+    is_out_of_memory,
+    loop_position,
+    sentence,
+    target_of,
+    values_of,
+)
 from gpu_narration.views.templates import MASK, fill
 from gpu_narration.views.units import milliseconds, size
 
@@ -39,7 +45,9 @@ NOTES_SHOWN = {
 }
 #: What was learned of an event later goes in this order.
 _LATER = ("gpu_ns", "gpu_reason", "stream", "device", "vram_before_bytes", "vram_after_bytes",
-          "vram_delta_bytes", "vram_before_late_ns", "vram_source", "vram_reason", "error",
+          "vram_delta_bytes", "vram_before_late_ns", "vram_source", "vram_reason",
+          "vram_peak_bytes", "vram_peak_source", "vram_peak_reason", "vram_live_delta_bytes",
+          "vram_cached_delta_bytes", "vram_pool", "vram_pool_reason", "vram_shared", "error",
           "simulated")  # fmt: skip
 
 
@@ -88,7 +96,8 @@ def _pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str
     if event.phase is Phase.END:
         yield from _ending(event)
     for name, value in event.fields.items():
-        shown = event.kind is not Kind.VRAM or name in ("open_scopes", "simulated")
+        told = event.kind is Kind.VRAM or is_out_of_memory(event)
+        shown = not told or name in ("failed", "open_scopes", "simulated")
         if shown and name not in _SAID and name not in annotations:
             yield _pair(name, value)
     if event.phase is not Phase.BEGIN:

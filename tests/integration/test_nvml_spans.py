@@ -27,6 +27,8 @@ def test_a_span_that_asks_tells_what_memory_did_inside_it(tmp_path):
         "vram_delta_bytes": 4 * GIB,
         "vram_source": "sampled",
         "vram_device": 0,
+        "vram_peak_bytes": 5 * GIB,
+        "vram_peak_source": "sampled",
     }
 
 
