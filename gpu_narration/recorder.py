@@ -240,6 +240,13 @@ def stats() -> dict[str, int] | None:
     return _core.stats()
 
 
+def active() -> Recorder | None:
+    """The recording that runs; one that the environment asks for begins now."""
+    if _active is None and (_forked_from is not None or os.environ.get(PATH_VARIABLE)):
+        _autostart()
+    return _active
+
+
 def set_filter(text: str) -> None:
     """Changes the filter of the recording that runs, for all threads at once.
 
@@ -342,10 +349,17 @@ def _at_exit() -> None:
 def start_for_command(
     path: str | os.PathLike[str], *, overwrite: bool, console: bool | str | None, **options: object
 ) -> Recorder:
-    """What ``gpu-narration run`` does; the program cannot stop this recording."""
+    """What ``gpu-narration run`` and tests do; the program cannot stop this recording."""
     recorder = start(path, overwrite=overwrite, console=console, **options)  # type: ignore[arg-type]
     recorder._by_user = False
     return recorder
+
+
+def stop_for_command(recorder: Recorder) -> None:
+    """Ends what :func:`start_for_command` has begun."""
+    with _lock:
+        if _active is recorder:
+            _end(recorder)
 
 
 def _autostart() -> None:
