@@ -71,9 +71,17 @@ def recognise(failure: object) -> Failure | None:
     if isinstance(failure, CudaError):
         if failure.code == _OUT_OF_MEMORY:
             return Failure(type(failure).__name__, requested_bytes=failure.requested_bytes)
-    elif getattr(failure, "status", None) == _OUT_OF_MEMORY:
+    elif _status(failure) == _OUT_OF_MEMORY:
         return Failure(type(failure).__name__)
     return None
+
+
+def _status(error: object) -> object:
+    """The number that CuPy's errors carry; a program's own type of that name may do anything."""
+    try:
+        return getattr(error, "status", None)
+    except Exception:  # noqa: BLE001 - not ours, and no news
+        return None
 
 
 def _read(error: object) -> Failure:

@@ -260,7 +260,7 @@ class Pools:
         reason = marks.reason
         known = {pool.name for pool, _ in marks.marks}
         late = [pool for pool in self._present() if pool.name not in known]
-        nothing = PoolState(0, 0)
+        nothing = PoolState(0, 0, 0)
         compared = [*marks.marks, *((pool, Mark(marks.device, nothing)) for pool in late)]
         before, after, peaks = [], [], []
         for pool, mark in compared:

@@ -64,16 +64,16 @@ class Takers:
     def _add(self, place: Place, taken_bytes: int) -> None:
         key = place.device, place.name
         self._table[key] = _plus(self._table.get(key), place, taken_bytes)
-        if len(self._table) <= _NAMES_MAX:
-            return
-        rest = place.device, OTHERS
-        smallest = min(
-            (other for other in self._table if other[0] == place.device and other != rest),
-            key=lambda other: abs(self._table[other].bytes),
-        )
-        gone = self._table.pop(smallest)
-        before = self._table.get(rest, Taken(OTHERS, 0, at_most=False))
-        self._table[rest] = Taken(OTHERS, before.bytes + gone.bytes, before.at_most or gone.at_most)
+        while len(self._table) > _NAMES_MAX:
+            device, name = min(
+                (other for other in self._table if other[1] != OTHERS),
+                key=lambda other: abs(self._table[other].bytes),
+            )
+            gone = self._table.pop((device, name))
+            rest = self._table.get((device, OTHERS), Taken(OTHERS, 0, at_most=False))
+            self._table[device, OTHERS] = Taken(
+                OTHERS, rest.bytes + gone.bytes, rest.at_most or gone.at_most
+            )
 
 
 def _plus(before: Taken | None, place: Place, taken_bytes: int) -> Taken:

@@ -13,8 +13,9 @@ from pathlib import Path
 from gpu_narration import recorder as recording
 from gpu_narration._core import span
 from gpu_narration.recorder import Recorder
-from gpu_narration.tracefile import Event, Phase, Trace
+from gpu_narration.tracefile import Event, Trace
 from gpu_narration.tracefile.format import Value
+from gpu_narration.tracefile.trace import ProcessTrace
 from gpu_narration.views import text
 
 #: How long the answers of GPU and driver are waited for, in a recording that goes on.
@@ -78,7 +79,7 @@ def capture(
     if running is not None:
         captured.joined = True
         try:
-            with _inside(edges, actor, name, vram=vram):
+            with _inside(edges, actor, name, vram=vram, joins=running):
                 yield captured
         finally:
             _read_joined(captured, running, edges)
@@ -99,21 +100,28 @@ def capture(
 
 @dataclass
 class _Edges:
-    """The block: the id of its scope, and the time, for where there is no scope."""
+    """The block: the id of its scope.
+
+    Where a filter leaves the scope out, ``before`` has the last event of each thread
+    before the block.
+    """
 
     span_id: int | None = None
-    begin_ns: int = 0
-    end_ns: int = 0
+    before: dict[int, int] = field(default_factory=dict)
 
 
 @contextmanager
-def _inside(edges: _Edges, actor: str, name: str, *, vram: bool) -> Iterator[None]:
+def _inside(
+    edges: _Edges, actor: str, name: str, *, vram: bool, joins: Recorder | None = None
+) -> Iterator[None]:
     with span(actor, name, vram=vram) as scope:
-        edges.span_id, edges.begin_ns = scope.id, time.monotonic_ns()
-        try:
-            yield
-        finally:
-            edges.end_ns = time.monotonic_ns()
+        edges.span_id = scope.id
+        if scope.id is None and joins is not None:
+            recording.flush()
+            process = _own_process(joins.path)
+            for event in () if process is None else process.events():
+                edges.before[event.thread] = max(event.seq, edges.before.get(event.thread, 0))
+        yield
 
 
 def _read_joined(captured: Captured, running: Recorder, edges: _Edges) -> None:
@@ -132,33 +140,42 @@ def _read_joined(captured: Captured, running: Recorder, edges: _Edges) -> None:
         time.sleep(0.02)
 
 
+def _own_process(path: Path) -> ProcessTrace | None:
+    """What this process has in a trace: the last of its names, which go on with the time."""
+    mine = [process for process in Trace(path).processes if process.pid == os.getpid()]
+    return mine[-1] if mine else None
+
+
 def _read(captured: Captured, path: Path, edges: _Edges) -> None:
-    trace = Trace(path)
-    mine = [process for process in trace.processes if process.pid == os.getpid()]
-    if not mine:
+    process = _own_process(path)
+    if process is None:
         return
-    process = mine[-1]  # a name begins with the pid and goes on with the time
-    begin_ns, end_ns = edges.begin_ns, edges.end_ns
     events = list(process.events())
-    if edges.span_id is not None:
-        for event in events:
-            if event.id == edges.span_id:
-                captured.scope, begin_ns = event, event.monotonic_ns
-            if event.span_id == edges.span_id:
-                end_ns = event.monotonic_ns
-    captured.events = [
-        event
-        for event in events
-        if begin_ns <= event.monotonic_ns <= end_ns
-        and edges.span_id not in {event.id, event.span_id}
-    ]
-    told = {event.id for event in captured.events if event.phase is not Phase.END}
-    told |= {event.span_id for event in captured.events if event.span_id is not None}
-    if edges.span_id is not None:
-        told.add(edges.span_id)
+    if edges.span_id is None:
+        captured.events = [e for e in events if e.seq > edges.before.get(e.thread, 0)]
+    else:
+        captured.scope, captured.events = _between(events, edges.span_id)
+    told = {event.id for event in captured.events} | {edges.span_id}
+    told |= {event.span_id for event in captured.events}
     captured._learned = {
         number: dict(learned)
         for number, learned in process.decoder.annotations.items()
         if number in told
     }
     captured.notices = [notice.text for notice in process.closing_notices()]
+
+
+def _between(events: list[Event], span_id: int) -> tuple[Event | None, list[Event]]:
+    """The beginning of a scope, and what lies between it and its end, by time."""
+    begin = next((event for event in events if event.id == span_id), None)
+    end = next((event for event in events if event.span_id == span_id), None)
+    if begin is None:
+        return None, []
+    return begin, [
+        event
+        for event in events
+        if event is not begin
+        and event is not end
+        and event.monotonic_ns >= begin.monotonic_ns
+        and (end is None or event.monotonic_ns <= end.monotonic_ns)
+    ]
