@@ -13,6 +13,7 @@ from gpu_narration.views.units import duration, size
 
 #: So many scopes are named.
 _NAMED = 5
+_TIME_IT = "time launches with cuda.kernel(..., every=1), or round them span(gpu=True)"
 _NO_SCOPE = "in no scope inside; span(vram=True) or trace_fn(vram=True) would name one"
 
 
@@ -72,15 +73,14 @@ def _of_test(captured: Captured) -> MemoryOf | str:
 def _gpu_time(captured: Captured, limit: Limit) -> str:
     work = work_of(captured)
     if not work.items:
-        return (
-            f"{limit.kind} cannot be judged: nothing in the test was timed; mark launches with "
-            "cuda.kernel(), or scopes with gpu=True"
-        )
+        return f"{limit.kind} cannot be judged: nothing in the test was timed; {_TIME_IT}"
     busy = busy_ns(work.gpu)
     if busy <= limit.value:
         untimed = work.gpu.untimed()
         reasons = ", ".join(f"{reason} ({count})" for reason, count in untimed.items())
-        return f"{limit.kind} cannot be judged: no GPU time of some work: {reasons}" * bool(untimed)
+        if not untimed:
+            return ""
+        return f"{limit.kind} cannot be judged: no GPU time of: {reasons}; {_TIME_IT}"
     return _report(
         f"{duration(busy)} elapsed on {_gpus(captured, work)}, {duration(busy - limit.value)} "
         f"more than gpu_time_limit({limit.text!r}) allows",

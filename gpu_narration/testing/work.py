@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from gpu_narration._types import Kind
+from gpu_narration.cuda.reasons import is_by_choice
 from gpu_narration.testing.captured import Captured
 from gpu_narration.testing.memory import number
 from gpu_narration.timeline.gpu_time import GpuTime
 from gpu_narration.timeline.intervals import union
-from gpu_narration.tracefile import Phase
+from gpu_narration.tracefile import Event, Phase
+from gpu_narration.tracefile.format import Value
 from gpu_narration.views.units import duration
 
 
@@ -43,6 +45,11 @@ class Work:
 
 
 def work_of(captured: Captured) -> Work:
+    """What was timed, and what was not and ought to have been.
+
+    A launch that nobody asked to time has its time in a scope round it, if one was timed
+    on its stream.
+    """
     work = Work()
     begins = {event.id: event for event in captured.events if event.phase is Phase.BEGIN}
     for event in captured.events:
@@ -50,7 +57,7 @@ def work_of(captured: Captured) -> Work:
         if event.phase is Phase.END and "gpu_ns" in known:
             work.gpu.scope(event, known, failed=False)
             name = f"{event.names[0]} {event.names[1]}"
-        elif event.kind is Kind.LAUNCH:
+        elif event.kind is Kind.LAUNCH and not _is_covered(captured, begins, event, known):
             work.gpu.launch(event, known)
             outer = begins.get(event.span or 0)
             name = event.names[2] or "?"
@@ -63,6 +70,22 @@ def work_of(captured: Captured) -> Work:
         if device is not None:
             work.devices.add(device)
     return work
+
+
+def _is_covered(
+    captured: Captured, begins: Mapping[int, Event], event: Event, known: Mapping[str, Value]
+) -> bool:
+    if number(known, "gpu_ns") is not None or not is_by_choice(known.get("gpu_reason")):
+        return False
+    where = known.get("stream"), known.get("device")
+    outer = begins.get(event.span or 0)
+    while outer is not None:
+        around = captured.annotations(outer)
+        is_here = (around.get("stream"), around.get("device")) == where
+        if is_here and number(around, "gpu_ns") is not None:
+            return True
+        outer = begins.get(outer.span or 0)
+    return False
 
 
 def busy_ns(gpu: GpuTime) -> int:

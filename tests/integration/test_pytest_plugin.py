@@ -133,7 +133,8 @@ def test_step():
 # ---- gpu_time_limit ----
 
 KERNEL = """
-saxpy = cuda.kernel(cuda.MockKernel("saxpy", 4_000_000))
+saxpy = cuda.kernel(cuda.MockKernel("saxpy", 4_000_000), every=1)
+untimed = cuda.kernel(cuda.MockKernel("untimed", 4_000_000))
 """
 
 
@@ -188,7 +189,36 @@ def test_captured():
     gpu().end_capture(stream)
 """)  # fmt: skip
     done.assert_outcomes(failed=1)
-    done.stdout.fnmatch_lines(["gpu_time_limit cannot be judged: no GPU time of some work: *(1)"])
+    done.stdout.fnmatch_lines(
+        ["gpu_time_limit cannot be judged: no GPU time of: stream capture (1)*"]
+    )
+
+
+def test_launches_that_nobody_times_count_by_the_scope_round_them(
+    pytester: pytest.Pytester,
+) -> None:
+    done = _run(pytester, KERNEL + """
+@pytest.mark.gpu_time_limit("5 s")
+def test_within():
+    with span("engine", "prefill", gpu=True):
+        untimed((1,), (1,), ())
+
+@pytest.mark.gpu_time_limit("3 ms")
+def test_beyond():
+    with span("engine", "prefill", gpu=True), span("engine", "layer"):
+        untimed((1,), (1,), ())
+
+@pytest.mark.gpu_time_limit("5 s")
+def test_outside():
+    with span("engine", "prefill", gpu=True):
+        pass
+    untimed((1,), (1,), ())
+""")  # fmt: skip
+    done.assert_outcomes(passed=1, failed=2)
+    done.stdout.fnmatch_lines([
+        "  engine prefill: 4.* ms elapsed on stream 0",
+        "*no GPU time of: launches of this kernel are not timed (1); time launches with *every=1*",
+    ])  # fmt: skip
 
 
 # ---- where there is no GPU, and what a test itself does ----
