@@ -101,9 +101,13 @@ class Nesting:
         if parent == 0:
             return None
         place = self._open.get(parent) or _innermost.get()
-        while place is not None and not (place.is_open and _not_after(place.event_id, parent)):
+        while place is not None and not self._is_round(place, parent):
             place = place.outer
         return place
+
+    def _is_round(self, place: Place, span: int) -> bool:
+        """Whether it can be an ancestor; one of an earlier recording, or of a parent process, cannot."""
+        return self._open.get(place.event_id) is place and _not_after(place.event_id, span)
 
 
 def _chain(place: Place) -> list[Place]:

@@ -222,7 +222,7 @@ def _hook_class(cupy: Any) -> Any:
                 internal_error("following of CuPy's pool", error)
 
         def _follow(self, device: object) -> None:
-            marks = [mark for mark in self._marks if mark.device == device]
+            marks = [mark for mark in self._marks if mark.device == device and not mark.lost]
             if marks:
                 reserved = int(self._pool._pool().total_bytes())
                 for mark in marks:
@@ -324,6 +324,11 @@ class PoolMarks:
     device: int
     marks: tuple[tuple[Pool, Mark], ...] = ()
     reason: str = ""
+
+    def abandon(self) -> None:
+        """Nobody will ask for the end: following it must not cost the program any more."""
+        for _, mark in self.marks:
+            mark.lost = True
 
     @property
     def cached_bytes(self) -> int:

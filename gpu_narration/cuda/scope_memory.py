@@ -110,6 +110,11 @@ class ScopeMemory:
         """While the core still records: answers what nobody has."""
         if self._sampler is None and not self._reason:
             self.refuse(NO_ANSWER)
+        with self._lock:
+            left, self._followed = list(self._followed), {}
+        for edge in left:  # they end after the recording, if at all
+            if edge.marks is not None:
+                edge.marks.abandon()
 
     # ---- the edges of spans ----
 

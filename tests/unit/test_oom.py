@@ -241,6 +241,18 @@ def test_a_scope_counts_without_the_scopes_inside_it() -> None:
     ]  # fmt: skip
 
 
+def test_a_scope_of_an_earlier_recording_is_round_nothing_in_a_later_one() -> None:
+    """GIVEN a scope that its recording did not outlive WHEN another begins THEN it is no ancestor."""
+    earlier, later = Nesting(), Nesting()
+    stale = earlier.enter(1, ("a", "stale"), 0, 0)
+
+    place = later.enter(7, ("a", "new"), 0, 5)
+
+    assert place.outer is None
+    later.leave(place)
+    earlier.leave(stale)
+
+
 def test_open_scopes_count_with_what_they_took_until_now() -> None:
     nesting, takers = Nesting(), Takers()
     outer = nesting.enter(1, ("a", "outer"), 0, 0)

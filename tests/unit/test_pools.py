@@ -15,6 +15,7 @@ from gpu_narration.cuda.pools import (
     Mark,
     MockPool,
     PoolChange,
+    PoolMarks,
     Pools,
     PoolState,
     PoolUnreadable,
@@ -232,6 +233,18 @@ def test_a_hook_that_fails_does_not_reach_the_programs_malloc() -> None:
     assert internal_error.counts.pop("following of CuPy's pool") == 1
     cupy.pool.broken = False
     assert mark.peak_bytes(pool.end(mark)) is None
+
+
+def test_a_mark_that_nobody_will_end_is_not_followed_any_more() -> None:
+    cupy = FakeCupy()
+    pool = CupyPool(cupy)
+    marks = PoolMarks(0, ((pool, pool.begin(0)),))
+
+    marks.abandon()
+    cupy.pool.broken = True  # would be counted as a failure if it were read
+
+    assert cupy.pool.malloc(4) == 4
+    assert internal_error.counts == {}
 
 
 # ---- all of a program's pools ----

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,9 @@ import pytest
 from gpu_narration import span, trace_fn
 from gpu_narration._types import Kind
 from gpu_narration.cuda import MockGpu
+from gpu_narration.cuda.scopes import ScopeHook
+from gpu_narration.cuda.session import Session
+from tests.support.fake_pools import FakeTorch
 from tests.support.recording import ManualClock, recorded_on_mock
 
 GIB = 1 << 30
@@ -240,3 +244,22 @@ def test_a_coroutine_keeps_its_memory_apart_by_its_edges(tmp_path: Path) -> None
 
     [learned] = _learned(tmp_path, program, Kind.FUNCTION)
     assert learned["vram_delta_bytes"] == 2 * GIB
+
+
+# ---- who is asked ----
+
+
+@pytest.mark.parametrize("initialized", [True, False])
+def test_a_backend_is_chosen_once_pytorch_has_initialised_cuda(
+    monkeypatch: pytest.MonkeyPatch, initialized: bool
+) -> None:
+    """GIVEN PyTorch in a program WHEN it uses a GPU, and not before, THEN memory is read exactly."""
+    torch = FakeTorch()
+    torch.initialized = initialized
+    monkeypatch.setitem(sys.modules, "torch", torch)
+    monkeypatch.delitem(sys.modules, "cupy", raising=False)
+    session = Session("none", lambda: None)
+
+    ScopeHook(session)._backend()
+
+    assert session.chosen is initialized
