@@ -70,6 +70,12 @@ class BackendUnavailableError(GpuNarrationError):
     slug = "backend-unavailable"
 
 
+class MarkerError(GpuNarrationError):
+    """A marker of a test has arguments that it cannot have."""
+
+    slug = "bad-marker"
+
+
 class NotATraceError(GpuNarrationError):
     """What should be read is not a trace."""
 

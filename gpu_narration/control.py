@@ -30,7 +30,7 @@ REQUEST = "control.json"
 VERBS = ("filter", "flush", "dump")
 
 #: Between two looks for a request.
-PERIOD_S = 0.5
+PERIOD_S = 1.0
 
 #: What may be asked for in one request, or told in one answer.
 _BYTES_MAX = 64 * 1024

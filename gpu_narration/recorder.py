@@ -151,7 +151,7 @@ def start(
         thread, before it is reported.
     dump_signal: flight only: dump on this signal (``"SIGUSR1"``).
     control: ``gpu-narration filter``, ``dump`` and ``flush`` can steer this process;
-        a background thread looks for them twice a second.
+        a background thread looks for them once a second.
     control_signal: look for them on this signal, at once; with ``control=False`` only
         then.
     overwrite: replace a trace that is at ``path`` already.
@@ -238,6 +238,13 @@ def dump(reason: str = "", timeout_s: float = 10.0) -> bool:
 def stats() -> dict[str, int] | None:
     """Counts of the recording that runs, or None; see :meth:`Recorder.stats`."""
     return _core.stats()
+
+
+def active() -> Recorder | None:
+    """The recording that runs; one that the environment asks for begins now."""
+    if _active is None and (_forked_from is not None or os.environ.get(PATH_VARIABLE)):
+        _autostart()
+    return _active
 
 
 def set_filter(text: str) -> None:
@@ -342,10 +349,17 @@ def _at_exit() -> None:
 def start_for_command(
     path: str | os.PathLike[str], *, overwrite: bool, console: bool | str | None, **options: object
 ) -> Recorder:
-    """What ``gpu-narration run`` does; the program cannot stop this recording."""
+    """What ``gpu-narration run`` and tests do; the program cannot stop this recording."""
     recorder = start(path, overwrite=overwrite, console=console, **options)  # type: ignore[arg-type]
     recorder._by_user = False
     return recorder
+
+
+def stop_for_command(recorder: Recorder) -> None:
+    """Ends what :func:`start_for_command` has begun."""
+    with _lock:
+        if _active is recorder:
+            _end(recorder)
 
 
 def _autostart() -> None:

@@ -99,8 +99,7 @@ class Recording:
     def _begin_around_core(self, directory: TraceDirectory) -> None:
         options = self.options
         _core.note("process", self._process_facts())
-        _attach_nvtx(options.nvtx)
-        self.gpu.begin(vram=options.vram)
+        self.gpu.begin(vram=options.vram, nvtx_domain=_attach_nvtx(options.nvtx))
         if options.children:
             self._tell_children(directory)
         if self._responder is not None and options.control:
@@ -267,7 +266,8 @@ def _start_core(directory: TraceDirectory, process: str, options: Options) -> No
         ) from error
 
 
-def _attach_nvtx(mode: str) -> None:
+def _attach_nvtx(mode: str) -> object:
+    """The NVTX domain where a tool listens, or None."""
     from gpu_narration.cuda import ranges
 
     try:
@@ -276,5 +276,7 @@ def _attach_nvtx(mode: str) -> None:
         say(f"no NVTX ranges: {error} [no-nvtx]")
         bridge = None
     _core.set_nvtx(bridge)
-    if bridge is not None:
-        _core.note("nvtx", {"domain": ranges.DOMAIN})
+    if bridge is None:
+        return None
+    _core.note("nvtx", {"domain": ranges.DOMAIN})
+    return bridge.domain

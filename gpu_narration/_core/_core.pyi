@@ -100,9 +100,10 @@ def flush(timeout_ms: int = 10000, events: bool = False, /) -> bool:
 def stats() -> dict[str, int] | None:
     """Counts of the running recording.  boundary/counts.c"""
 
-def scopes() -> list[tuple[int, int, str, str, int]]:
-    """(thread, event id, actor, action, tick of the thread's last event) of the
-    innermost open span of each thread.  boundary/lifecycle.c
+def scopes() -> list[tuple[int, int, str | None, str | None, int, int, int]]:
+    """Of the innermost open span of each thread: thread, event id, actor, action (None
+    where only the id is known), tick of the thread's last event, number of the
+    correlation, sequence number of the thread's next event.  boundary/lifecycle.c
     """
 
 def after_fork() -> None:
@@ -117,9 +118,14 @@ def emit(
     target: str,
     human: str,
     fields: dict[str, object] | None,
+    span: int = 0,
+    correlation: int = 0,
     /,
 ) -> int | None:
-    """Records a full event; its event id.  boundary/records.c"""
+    """Records a full event; its event id.  With a span (and a correlation) of scopes()
+    the event belongs to those instead of the caller's; give both or none.
+    boundary/records.c
+    """
 
 def annotate(event_id: int, fields: dict[str, object], /) -> bool:
     """Adds fields to an event that is written already.  boundary/records.c"""
@@ -127,8 +133,13 @@ def annotate(event_id: int, fields: dict[str, object], /) -> bool:
 def note(topic: str, fields: dict[str, object] | None, /) -> bool:
     """Records something about the recording itself.  boundary/records.c"""
 
-def foreign_adopt(function_type: type, describe: Callable[[Any], tuple[str, str] | None]) -> None:
-    """Calls of instances of this ctypes function type are spans.  boundary/foreign.c"""
+def foreign_adopt(
+    function_type: type, describe: Callable[[Any], tuple[str, str, int] | None]
+) -> None:
+    """Calls of instances of this ctypes function type are spans.
+
+    ``describe`` gives actor, name and ``enum scope_flags``.  boundary/foreign.c
+    """
 
 def foreign_forget(function_type: type) -> None:
     """boundary/foreign.c"""

@@ -10,7 +10,9 @@
 
 #define BATCH 64u /* fragments in one write */
 #define BUSY_MS 10u /* pause after a pass that found something */
-#define IDLE_MS 200u /* longest pause when nothing happens */
+#define IDLE_MS 200u /* longest pause when little happens */
+#define REST_MS 1000u /* pause of a process at rest; a clock point is due as often */
+#define REST_AFTER 30u /* passes without a find: some five seconds */
 #define RETRY_MS 500u /* pause after a failed write */
 #define CLOCK_EVERY_NS 1000000000u
 
@@ -293,11 +295,21 @@ static int pass(struct gn_drain *drain, bool events)
     return error == 0 ? (int)done : -1;
 }
 
+unsigned gn_drain_pause_ms(unsigned *quiet, int moved)
+{
+    *quiet = moved != 0 ? 0 : *quiet + (*quiet < REST_AFTER);
+    if (moved < 0)
+        return RETRY_MS;
+    if (*quiet >= REST_AFTER)
+        return REST_MS;
+    return *quiet < 5 ? BUSY_MS << *quiet : IDLE_MS;
+}
+
 static void *drain_main(void *argument)
 {
     struct gn_drain *drain = argument;
     struct gn_ring *ring = drain->ring;
-    unsigned pause_ms = BUSY_MS;
+    unsigned quiet = 0, pause_ms = BUSY_MS;
     bool failed = false;
     (void)pthread_mutex_lock(&ring->lock);
     for (;;) {
@@ -316,12 +328,7 @@ static void *drain_main(void *argument)
 
         int moved = pass(drain, events);
         failed = moved < 0;
-        if (failed)
-            pause_ms = RETRY_MS;
-        else if (moved > 0)
-            pause_ms = BUSY_MS;
-        else
-            pause_ms = pause_ms * 2 < IDLE_MS ? pause_ms * 2 : IDLE_MS;
+        pause_ms = gn_drain_pause_ms(&quiet, moved);
 
         (void)pthread_mutex_lock(&ring->lock);
         drain->completed = request; /* tried, at least: the error is in the stats */

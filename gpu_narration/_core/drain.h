@@ -64,6 +64,11 @@ bool gn_drain_flush(struct gn_drain *drain, unsigned timeout_ms, bool events);
  * be closed, its writers too.  True if everything reached the disk. */
 bool gn_drain_stop(struct gn_drain *drain);
 
+/* How long the drain pauses after a pass that moved so many fragments, -1 if it
+ * failed.  `quiet` counts the passes in a row that found nothing.  The longer
+ * nothing happens the longer it sleeps: a process at rest is woken once a second. */
+unsigned gn_drain_pause_ms(unsigned *quiet, int moved);
+
 /* In a forked child: closes what the parent's drain had open here. */
 void gn_drain_abandon(struct gn_drain *drain);
 

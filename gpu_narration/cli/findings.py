@@ -6,9 +6,11 @@ import importlib.metadata
 import importlib.util
 import os
 import platform
+import re
 import shutil
 import subprocess
 import tempfile
+import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -16,16 +18,22 @@ from gpu_narration import _core
 from gpu_narration._errors import BackendUnavailableError
 from gpu_narration._version import __version__
 from gpu_narration.cuda import ranges
-from gpu_narration.cuda.backend import NoBackend, auto, choose
+from gpu_narration.cuda.backend import Device, NoBackend, auto, choose
+from gpu_narration.cuda.counters import FIRST_VIEWER, FIRST_WITH_COUNTERS
 from gpu_narration.cuda.driver_backend import DriverBackend
 from gpu_narration.cuda.libcuda import VISIBLE_VARIABLE, DriverUnavailableError, version_text
 from gpu_narration.cuda.nvml import Nvml, NvmlUnavailable
+from gpu_narration.cuda.visible import ORDER_VARIABLE
 
 #: Bindings of libllama that are known to work with ffi.trace_library.
 _LLAMA_PACKAGES = {
     "llama_cpp": "llama-cpp-python",
     "ik_llama_cpp": "ik-llama-cpp-python",
 }
+
+
+#: How long NVML may take to answer everything.
+NVML_PATIENCE_S = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,6 +122,20 @@ def _driver() -> Iterator[Finding]:
 
 
 def _nvml() -> Iterator[Finding]:
+    """NVML and the devices it shows, on a thread of its own: its calls may hang."""
+    found: list[Finding] = []
+    thread = threading.Thread(target=lambda: found.extend(_ask_nvml()), daemon=True)
+    thread.start()
+    thread.join(NVML_PATIENCE_S)
+    if thread.is_alive():
+        yield Finding(
+            "NVML", False, f"did not answer within {NVML_PATIENCE_S:.0f} s",
+            "see whether nvidia-smi hangs too; a recording goes on without it",
+        )  # fmt: skip
+    yield from found
+
+
+def _ask_nvml() -> Iterator[Finding]:
     try:
         nvml = Nvml()
     except NvmlUnavailable as reason:
@@ -123,19 +145,32 @@ def _nvml() -> Iterator[Finding]:
             "without NVML no VRAM is watched",
         )  # fmt: skip
         return
-    yield Finding("NVML", True, f"driver {nvml.driver_version()}, memory v{nvml.memory_version}")
-    for device in nvml.devices:
-        memory = nvml.memory_info(device.index)
-        yield Finding(
-            f"gpu{device.index}",
-            True,
-            f"{device.uuid} {device.name} at {device.pci_bus_id}, "
-            f"{memory.used_bytes >> 20} of {memory.total_bytes >> 20} MiB used",
-        )
-    if not nvml.devices:
-        yield Finding(
-            "devices", False, "no device is visible", "check CUDA_VISIBLE_DEVICES and nvidia-smi"
-        )
+    in_order = nvml.order == "CUDA"
+    yield Finding(
+        "NVML", True, f"driver {nvml.driver_version()}; devices are counted "
+        + ("as CUDA counts them" if in_order else "by PCI bus, until a program initialises CUDA"),
+        "" if in_order else f"{ORDER_VARIABLE}=PCI_BUS_ID makes CUDA count the same way",
+    )  # fmt: skip
+    for place, device in enumerate(nvml.devices):
+        yield _memory(nvml, place, device)
+
+
+def _memory(nvml: Nvml, place: int, device: Device) -> Finding:
+    """What can be read of one device."""
+    name = f"{device.uuid} {device.name} at {device.pci_bus_id}"
+    if nvml.parent(place) is not None:
+        name += f", an instance of {nvml.parent(place)}"
+    try:
+        memory = nvml.memory_info(place)
+    except NvmlUnavailable as reason:
+        return Finding(f"gpu{device.index}", False, f"{name}: {reason}", "check it with nvidia-smi")
+    own = nvml.process_share(place)
+    share = "are told apart" if own.bytes is not None else f"are not told apart: {own.reason}"
+    return Finding(
+        f"gpu{device.index}", True, f"{name}, {memory.used_bytes >> 20} of "
+        f"{memory.total_bytes >> 20} MiB used (memory v{nvml.memory_version(place)}); "
+        f"processes {share}",
+    )  # fmt: skip
 
 
 def _cupy() -> Iterator[Finding]:
@@ -201,6 +236,41 @@ def _nsight() -> Iterator[Finding]:
         yield Finding(what, answer.returncode == 0, lines[-1] if lines else path)
 
 
+def _counters() -> Iterator[Finding]:
+    """Whether a tool gets VRAM, and whether the one that is here draws it."""
+    import nvtx
+
+    subject, viewer = "NVTX counters", ".".join(map(str, FIRST_VIEWER))
+    if not hasattr(nvtx, "CounterSemantics"):
+        yield Finding(
+            subject, False, f"nvtx {_version('nvtx')} has none: VRAM is not drawn in Nsight",
+            f"pip install 'nvtx>={FIRST_WITH_COUNTERS}'",
+        )  # fmt: skip
+        return
+    version = _nsys_version()
+    if version is None:
+        yield Finding(subject, True, f"VRAM is drawn by Nsight Systems {viewer} and newer")
+    elif version < FIRST_VIEWER:
+        yield Finding(
+            subject, False, f"Nsight Systems {version[0]}.{version[1]} opens our reports and "
+            "draws no VRAM",
+            f"open them in Nsight Systems {viewer} or newer",
+        )  # fmt: skip
+    else:
+        yield Finding(subject, True, f"Nsight Systems {version[0]}.{version[1]} draws VRAM")
+
+
+def _nsys_version() -> tuple[int, int] | None:
+    path = shutil.which("nsys")
+    if path is None:
+        return None
+    answer = subprocess.run(
+        [path, "--version"], capture_output=True, text=True, timeout=20, check=False
+    )
+    found = re.search(r"\b(20[0-9]{2})\.([0-9]+)\b", answer.stdout)
+    return None if found is None else (int(found[1]), int(found[2]))
+
+
 def _llama() -> Iterator[Finding]:
     found = False
     for module, distribution in _LLAMA_PACKAGES.items():
@@ -224,5 +294,5 @@ def _version(*distributions: str) -> str:
 
 
 _LOOKS: tuple[Callable[[], Iterator[Finding]], ...] = (
-    _package, _recording, _driver, _nvml, _cupy, _backend, _nvtx, _nsight, _llama,
+    _package, _recording, _driver, _nvml, _cupy, _backend, _nvtx, _nsight, _counters, _llama,
 )  # fmt: skip

@@ -47,13 +47,15 @@ what the program marks with gpu_narration; see the README for how.""",
               help="With --flight: dump on an exception that nobody handles.")  # fmt: skip
 @click.option("--dump-signal", metavar="SIGNAL", help="With --flight: dump on this signal.")
 @click.option("--control/--no-control", default=True, show_default=True,
-              help="Follow gpu-narration filter, dump and flush; looks for them twice a second.")  # fmt: skip
+              help="Follow gpu-narration filter, dump and flush; looks for them once a second.")  # fmt: skip
 @click.option("--control-signal", metavar="SIGNAL",
               help="Look for them on this signal, at once; with --no-control only then.")  # fmt: skip
 @click.option("--ring-mib", type=click.IntRange(1, 16384), default=8, show_default=True,
               help="Size of the ring in MiB; it must fit on the disk.")  # fmt: skip
 @click.option("--nvtx", type=click.Choice(["auto", "on", "off"]), default="auto", show_default=True,
               help="Mark ranges for an attached tool.")  # fmt: skip
+@click.option("--vram/--no-vram", default=True, show_default=True,
+              help="Watch device memory; without it NVML is left alone.")  # fmt: skip
 @click.option("--quiet", "-q", is_flag=True, help="Do not say at the end where the trace is.")
 @click.argument("program", nargs=-1, type=click.UNPROCESSED)
 @report_errors
@@ -73,6 +75,7 @@ def run(
     control_signal: str | None,
     ring_mib: int,
     nvtx: str,
+    vram: bool,
     quiet: bool,
     program: tuple[str, ...],
 ) -> Program:
@@ -106,6 +109,7 @@ def run(
         control_signal=control_signal,
         ring_bytes=ring_mib << 20,
         nvtx=nvtx,
+        vram=vram,
     )
     return Program(
         script=None if module is not None else str(program[0]),

@@ -50,7 +50,12 @@ FATAL = frozenset({
 
 
 class CudaError(Exception):
-    """An error of the CUDA API: its number and its name, as the API gives them."""
+    """An error of the CUDA API: its number and its name, as the API gives them.
+
+    ``requested_bytes``: of an allocation that failed, where that is known.
+    """
+
+    requested_bytes: int | None = None
 
     def __init__(self, code: int, name: str, meaning: str = "") -> None:
         self.code = code

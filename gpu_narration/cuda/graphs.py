@@ -25,7 +25,7 @@ _scopes: weakref.WeakKeyDictionary[object, tuple[str, ...]] = weakref.WeakKeyDic
 
 def scope_round(event_id: int) -> tuple[str, ...]:
     """The name of the innermost scope round an event, if there is one."""
-    for thread, _, _, action, _ in _core.scopes():
+    for thread, _, _, action, *_ in _core.scopes():
         if thread == event_id >> _THREAD_BITS and action is not None:
             return (action,)
     return ()

@@ -31,7 +31,9 @@ _ERRORS = {
 }
 
 
-def cuda_error(code: int) -> CudaError:
+def cuda_error(code: int, *, requested_bytes: int | None = None) -> CudaError:
     """The error CUDA gives for a number."""
     name, meaning = _ERRORS.get(code, (f"cudaError{code}", ""))
-    return CudaError(code, name, meaning)
+    error = CudaError(code, name, meaning)
+    error.requested_bytes = requested_bytes
+    return error

@@ -30,6 +30,7 @@ from gpu_narration.cuda.backend import (
 )
 from gpu_narration.cuda.mock_errors import cuda_error
 from gpu_narration.cuda.mock_graph import Capture, MockGraph
+from gpu_narration.cuda.mock_pool import CachingPool
 from gpu_narration.cuda.mock_state import (
     DeviceState,
     EventState,
@@ -63,6 +64,7 @@ class MockGpu(MockWaits):
         self._handles = itertools.count(7)
         self._addresses = itertools.count(0x7F00_0000_0000, 0x1_0000_0000)
         self._devices = [DeviceState(index, memory_bytes) for index in range(devices)]
+        self._pools: dict[int, CachingPool] = {}
         self._streams: dict[Stream, StreamState] = {}
         #: By device and thread.
         self._per_thread: dict[tuple[int, int], StreamState] = {}
@@ -268,6 +270,17 @@ class MockGpu(MockWaits):
             self._device(device).take(size_bytes, address)
         return address
 
+    def pool(self, device: int = 0) -> CachingPool:
+        """The caching pool of a device; it is made when it is first asked for."""
+        with self._lock:
+            self._device(device)
+            return self._pools.setdefault(device, CachingPool(self, device))
+
+    @property
+    def pooled_devices(self) -> frozenset[int]:
+        """The devices whose pool somebody has asked for."""
+        return frozenset(self._pools)
+
     def free(self, address: int) -> None:
         with self._lock:
             if not any(device.give_back(address) for device in self._devices):
@@ -299,6 +312,7 @@ class MockGpu(MockWaits):
             for mine in [key for key in self._per_thread if key[0] == device]:
                 del self._per_thread[mine]
             state.renew()
+            self._pools.pop(device, None)
 
     def lose_device(self, device: int = 0) -> None:
         """The device falls off the bus: every call about it gives error 46."""

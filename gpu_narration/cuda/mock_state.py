@@ -74,7 +74,7 @@ class DeviceState:
         if size_bytes < 0:
             raise cuda_error(1)
         if self.used_bytes + size_bytes > self.capacity_bytes:
-            raise cuda_error(2)
+            raise cuda_error(2, requested_bytes=size_bytes)
         self.allocations[address] = size_bytes
 
     def give_back(self, address: int) -> bool:

@@ -44,7 +44,7 @@ class Bridge:
     """What the core calls; every attribute is a bound method of the NVTX domain."""
 
     def __init__(self, domain: Any) -> None:
-        self._domain = domain
+        self.domain = domain
         self.mark: Callable[[Any], object] = domain.mark
         self.push_range: Callable[[Any], object] = domain.push_range
         self.pop_range: Callable[[], object] = domain.pop_range
@@ -60,7 +60,7 @@ class Bridge:
         never freed.
         """
         named = target if kind in (Kind.ENTER, Kind.EXIT, Kind.LAUNCH, Kind.STATE) else action
-        return self._domain.get_event_attributes(
+        return self.domain.get_event_attributes(
             message=named or action or actor or Kind(kind).name.lower(),
             category=_CATEGORIES.get(Kind(kind), "event"),
             payload=0,

@@ -24,6 +24,7 @@ WORK_FAILED = "work on the GPU failed"
 LAUNCH_FAILED = "the launch failed"
 COMPILED = "compiled inside the launch"
 NOT_TIMED = "launches of this kernel are not timed"
+_ONE_IN, _IS_TIMED = "one launch in ", " is timed"
 POOL_EXHAUSTED = "event pool exhausted"
 IMPOSSIBLE = "impossible elapsed time"
 CALL_FAILED = "a CUDA call failed"
@@ -44,7 +45,14 @@ _DEVICE_ERRORS = frozenset({46, 100, 214, 220, 226, 810, 911})
 
 def sampled(every: int) -> str:
     """Of a launch that the sample left out."""
-    return f"one launch in {every} is timed" if every > 0 else NOT_TIMED
+    return f"{_ONE_IN}{every}{_IS_TIMED}" if every > 0 else NOT_TIMED
+
+
+def is_by_choice(reason: object) -> bool:
+    """Whether a launch was not timed because nobody asked for that."""
+    return isinstance(reason, str) and (
+        reason == NOT_TIMED or (reason.startswith(_ONE_IN) and reason.endswith(_IS_TIMED))
+    )
 
 
 def no_gpu(why: str) -> str:

@@ -2,132 +2,103 @@
 
 from __future__ import annotations
 
-import contextlib
 import sys
-import threading
 
-from gpu_narration.cuda.backend import Backend, CudaError, MemoryInfo, NoContextError
+from gpu_narration.cuda.backend import Backend, CudaError, NoContextError
 from gpu_narration.cuda.intervals import Interval
-from gpu_narration.cuda.nvml import NvmlUnavailable
+from gpu_narration.cuda.oom import PostMortem
+from gpu_narration.cuda.pools import Pools
+from gpu_narration.cuda.scope_memory import Edge, ScopeMemory
 from gpu_narration.cuda.session import GPU, VRAM, Session
-from gpu_narration.cuda.vram import Read, Sampler
-
-#: How long the first span that needs NVML waits for it, all in all.
-CONTACT_PATIENCE_S = 1.0
 
 
 class Token:
     """What an open span that looks at memory keeps until its end."""
 
-    __slots__ = ("before", "device", "hook", "interval")
+    __slots__ = ("hook", "interval", "memory")
 
-    def __init__(self, hook: ScopeHook, interval: Interval | None) -> None:
+    def __init__(self, hook: ScopeHook, interval: Interval | None, memory: Edge | None) -> None:
         self.hook = hook
         self.interval = interval
-        self.device = 0
-        self.before: MemoryInfo | None = None
+        self.memory = memory
 
 
 class ScopeHook:
-    """The core calls ``enter`` and ``exit``; an exception here is contained there.
-
-    ``sampled`` and ``sampler`` are set by the recorder once NVML can be read, and
-    ``contact`` once it is known whether it can.
-    """
+    """The core calls ``enter`` and ``exit``; an exception here is contained there."""
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self.sampled: Read | None = None
-        self.no_memory = "NVML has not answered"
-        #: False: memory was not to be looked at.
-        self.may_read = True
-        self.sampler: Sampler | None = None
-        self.contact = threading.Event()
-        self._patience_s = CONTACT_PATIENCE_S
+        self._pools: Pools | None = None
+        self.memory = ScopeMemory(session, self.pools)
+        self._post_mortem = PostMortem(self.memory, simulated=session.simulated)
 
-    def enter(self, event_id: int, flags: int, stream: object) -> Interval | Token | None:
+    def enter(
+        self, event_id: int, flags: int, stream: object, parent: int, actor: str, action: str
+    ) -> Interval | Token | None:
+        """``parent``: the event id of the span round it, 0 if there is none."""
         interval = None
         if flags & GPU:
             interval = self._session.open_interval(event_id, stream, scope=True)
         if not flags & VRAM:
             return interval
-        token = Token(self, interval)
-        try:
-            token.device = self._device(interval, stream)
-        except (CudaError, TypeError) as error:
-            self._unknown(event_id, error)
-        else:
-            token.before = self._memory(event_id, token.device)
-        return token
+        memory = self._memory(event_id, interval, stream, parent, (actor, action))
+        return Token(self, interval, memory)
 
-    def exit(self, token: Interval | Token | None, event_id: int) -> None:
-        """``token`` may be of an earlier recording's hook: what it opened is closed there."""
-        if token is None:
-            return
-        if isinstance(token, Interval):
-            self._session.close_interval(token)
-            return
-        # The event first: what is read afterwards must not count as GPU time.
-        if token.interval is not None:
-            self._session.close_interval(token.interval)
-        if token.hook is not self or token.before is None:
-            return
-        after = self._memory(event_id, token.device)
-        if after is None:
-            return
-        fields: dict[str, object] = {
-            "vram_before_bytes": token.before.used_bytes,
-            "vram_after_bytes": after.used_bytes,
-            "vram_delta_bytes": after.used_bytes - token.before.used_bytes,
-            "vram_source": after.source,
-            "vram_device": token.device,
-        }
-        if self._session.simulated:
-            fields["simulated"] = True
-        self._session.annotate(event_id, fields)
+    def exit(self, token: Interval | Token | None, event_id: int, failure: object = None) -> None:
+        """``token`` may be of an earlier recording's hook: what it opened is closed there.
 
-    def _memory(self, event_id: int, device: int) -> MemoryInfo | None:
-        try:
-            info = self._read(device)
-        except (CudaError, NvmlUnavailable) as error:
-            self._unknown(event_id, error)
-            return None
-        if self.sampler is not None:
-            self.sampler.observe(device, info)
-        return info
-
-    def _unknown(self, event_id: int, reason: Exception) -> None:
-        fields: dict[str, object] = {"vram_delta_bytes": None, "vram_reason": str(reason)}
-        if self._session.simulated:
-            fields["simulated"] = True
-        self._session.annotate(event_id, fields)
-
-    def _device(self, interval: Interval | None, stream: object) -> int:
-        """The device of the span's stream; the first where nothing can tell."""
+        failure: an exception that may tell of memory that ran out, or the name of a
+        function that returned NULL.
+        """
+        # The event first: what is done afterwards must not count as GPU time.
+        interval = token.interval if isinstance(token, Token) else token
         if interval is not None:
-            return interval.stream.device
+            self._session.close_interval(interval)
+        edge = token.memory if isinstance(token, Token) and token.hook is self else None
+        try:
+            if failure is not None:
+                device = None if edge is None else edge.device
+                self._post_mortem.tell(event_id, failure, device, self._backend(), self.pools())
+        finally:
+            if edge is not None:
+                self.memory.end(event_id, edge)
+
+    def pools(self) -> Pools:
+        """The caching pools that the program has."""
+        if self._pools is None:
+            backend = self._session.backend if self._session.simulated else None
+            self._pools = Pools(getattr(backend, "gpu", None))
+        return self._pools
+
+    def _memory(
+        self, event_id: int, interval: Interval | None, stream: object, parent: int,
+        name: tuple[str, str],
+    ) -> Edge | None:  # fmt: skip
         backend = self._backend()
-        if backend is not None:
-            with contextlib.suppress(NoContextError):
-                return backend.stream_of(stream).device
-        return 0
+        try:
+            device = _device(backend, interval, stream)
+        except NoContextError:
+            return self.memory.begin(event_id, None, 0, parent, name)
+        except (CudaError, TypeError) as error:
+            self.memory.unknown(event_id, str(error))
+            return None
+        return self.memory.begin(event_id, backend, device, parent, name)
 
     def _backend(self) -> Backend | None:
         """The backend if the program uses a GPU; asking must not be its first contact."""
-        if self._session.simulated or self._session.chosen or "cupy" in sys.modules:
-            return self._session.backend
+        session = self._session
+        if session.simulated or session.chosen or "cupy" in sys.modules or _torch_uses_a_gpu():
+            return session.backend
         return None
 
-    def _read(self, device: int) -> MemoryInfo:
-        """From the driver, exactly, where the program has a backend; else from NVML."""
-        backend = self._backend() if self.may_read else None
-        if backend is not None:
-            with contextlib.suppress(NoContextError):  # a driver tells only within one
-                return backend.memory_info(device)
-        if not self.contact.is_set():
-            # The first span often loads the model: it is worth a wait, but only once.
-            patience_s, self._patience_s = self._patience_s, 0.0
-            self.contact.wait(patience_s)
-        if self.sampled is None:
-            raise NvmlUnavailable(self.no_memory)
-        return self.sampled(device)
+
+def _torch_uses_a_gpu() -> bool:
+    cuda = getattr(sys.modules.get("torch"), "cuda", None)
+    return cuda is not None and bool(cuda.is_initialized())
+
+
+def _device(backend: Backend | None, interval: Interval | None, stream: object) -> int:
+    """The device of the span's stream; the first where nothing can tell."""
+    if interval is not None:
+        return interval.stream.device
+    return 0 if backend is None else backend.stream_of(stream).device

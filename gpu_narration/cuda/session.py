@@ -92,7 +92,7 @@ class Session:
                         _core.annotate,
                         clock=getattr(self._choice, "host_clock_ns", time.monotonic_ns),
                         wake=self._wake,
-                        name_of=_scope_name,
+                        name_of=scope_name,
                     )
                 self._announce()
             return self._choice
@@ -220,9 +220,9 @@ class Session:
                 note_device(device, simulated=backend.simulated)
 
 
-def _scope_name(event_id: int) -> str | None:
+def scope_name(event_id: int) -> str | None:
     """The name of a span, if it is the innermost open one of its thread."""
-    for _, span_id, _, name, _ in _core.scopes():
+    for _, span_id, _, name, *_ in _core.scopes():
         if span_id == event_id:
             return name
     return None

@@ -20,6 +20,11 @@ from gpu_narration import _core
 
 _MARK = "_gpu_narration_traced"
 
+#: enum scope_flags in the core.
+_VRAM, _HANDLE = 2, 4
+#: Functions of llama.cpp whose NULL means that a model or a context could not be made.
+_HANDLES = ("llama_model_load*", "llama_load_model*", "llama_init_from_model", "llama_new_context*")
+
 
 class TracedLibrary:
     """A library whose calls are recorded; a context manager that ends it."""
@@ -58,16 +63,22 @@ def trace_library(
     actor: str | None = None,
     include: Iterable[str] = ("*",),
     exclude: Iterable[str] = (),
+    vram: bool = False,
 ) -> TracedLibrary:
     """Makes every call through a ctypes library a span: arguments, result or error, time.
 
     actor: whose calls they are; default the library's name, ``libllama.so`` → llama.
     include, exclude: patterns of function names (``llama_*``), as in :mod:`fnmatch`.
+    vram: read device memory at both edges of every call, as :func:`span` does; for
+        calls that are rare.
 
     A span begins before the call and is in the trace even if the call never
     returns.  Integers, floats, strings and bytes are recorded as they are (texts
     up to 1 KiB), structures by type and size; no pointer is followed.  The GIL is
     released as before.
+
+    Where llama.cpp gives NULL back instead of a model or a context, the trace tells what
+    memory there was and which scopes took it.
 
     A library that is traced already is left as it is.  Raises TypeError for what
     is no ctypes library.
@@ -85,13 +96,14 @@ def trace_library(
     name = actor or _library_name(lib)
     included, excluded = _patterns(include), _patterns(exclude)
 
-    def describe(function: Any) -> tuple[str, str] | None:
+    def describe(function: Any) -> tuple[str, str, int] | None:
         symbol = getattr(function, "__name__", None)
         if not isinstance(symbol, str):
             symbol = f"function_{ctypes.cast(function, ctypes.c_void_p).value or 0:x}"
         if not _matches(symbol, included) or _matches(symbol, excluded):
             return None
-        return name, symbol
+        handle = _matches(symbol, _HANDLES) and _gives_a_pointer(function.restype)
+        return name, symbol, vram * _VRAM | handle * _HANDLE
 
     traced: Any = type(original)(
         original.__name__,
@@ -117,6 +129,13 @@ def _change_class(before: type, after: type) -> None:
     for candidate in gc.get_objects():
         if type(candidate) is before:
             candidate.__class__ = after
+
+
+def _gives_a_pointer(restype: Any) -> bool:
+    """Whether NULL can come back; without a ``restype`` a function gives an int."""
+    if not isinstance(restype, type):
+        return False
+    return issubclass(restype, (ctypes.c_void_p, ctypes.c_char_p, ctypes._Pointer))
 
 
 def _library_name(lib: ctypes.CDLL) -> str:

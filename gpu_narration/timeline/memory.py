@@ -53,4 +53,5 @@ class Memory:
             if used > before and isinstance(scope, str):
                 row.rose_in[scope] = row.rose_in.get(scope, 0) + used - before
         row.last_bytes = used
-        row.peak_bytes = max(row.peak_bytes, used)
+        peak = fields.get("peak_bytes")
+        row.peak_bytes = max(row.peak_bytes, used, peak if isinstance(peak, int) else 0)

@@ -87,21 +87,83 @@ def _device(device: Value, fields: Mapping[str, Value]) -> str:
     return f" on {simulated}gpu{device}" if isinstance(device, int) else ""
 
 
-def _vram(event: Event, _: Mapping[str, Value]) -> str:
+def _vram(event: Event, annotations: Mapping[str, Value]) -> str:
     fields = event.fields
     used, before = fields.get("used_bytes"), fields.get("before_bytes")
     where = _device(fields.get("device"), fields).removeprefix(" on ")
     if not isinstance(used, int):
-        return f"VRAM on {where} is unknown"
+        reason = fields.get("reason")
+        return f"VRAM on {where} is unknown{f': {reason}' if isinstance(reason, str) else ''}"
     if not isinstance(before, int):
         return f"VRAM on {where} is at {size(used)}"
     moved = "rose" if used >= before else "fell"
+    change = f"VRAM on {where} {moved} {size(abs(used - before))} to {size(used)}"
+    if annotations.get("by_others") is True:
+        return f"{change}, not by this process"
     scope = fields.get("in_scope")
-    inside = f" in {scope}" if isinstance(scope, str) else ""
-    return f"VRAM on {where} {moved} {size(abs(used - before))} to {size(used)}{inside}"
+    if not isinstance(scope, str):
+        return change
+    return f"{change} in {'or before ' if fields.get('scope_is_newer') is True else ''}{scope}"
+
+
+def is_out_of_memory(event: Event) -> bool:
+    """Whether it is the post-mortem of an allocation, whose sentence is made here."""
+    return event.kind is Kind.NARRATION and event.names[:2] == ("vram", "out_of_memory")
+
+
+def _narration(event: Event, _: Mapping[str, Value]) -> str:
+    if is_out_of_memory(event):
+        return _out_of_memory(event.fields)
+    return fill(event.names[3] or "", values_of(event))
+
+
+def _out_of_memory(fields: Mapping[str, Value]) -> str:
+    where = _device(fields.get("device"), fields)
+    scope = fields.get("in_scope")
+    if fields.get("null") is True:
+        head = f"{_word(fields, 'failed')} gave NULL{where}, perhaps for want of memory: "
+    else:
+        head = f"Out of memory{where}{f' in {scope}' if isinstance(scope, str) else ''}: "
+    requested, free = fields.get("vram_requested_bytes"), fields.get("vram_free_bytes")
+    total, limit = fields.get("vram_total_bytes"), fields.get("vram_limit_bytes")
+    parts = []
+    if isinstance(requested, int):
+        parts.append(f"{size(requested)} were asked for")
+    else:
+        parts.append("how much was asked for is unknown")
+    if isinstance(free, int):
+        of_all = f" of {size(total)}" if isinstance(total, int) else ""
+        parts.append(f"{size(free)}{of_all} were free")
+    else:
+        parts.append(f"how much was free is unknown ({_word(fields, 'vram_reason')})")
+    if isinstance(limit, int):
+        parts.append(f"the pool may have {size(limit)}")
+    reserved, cached = fields.get("vram_reserved_bytes"), fields.get("vram_cached_bytes")
+    if isinstance(reserved, int) and isinstance(cached, int):
+        parts.append(f"pools held {size(reserved)}, {size(cached)} of it unused")
+    return head + ", ".join(parts) + _takers(fields)
+
+
+def _word(fields: Mapping[str, Value], name: str) -> str:
+    value = fields.get(name)
+    return value if isinstance(value, str) else "?"
+
+
+def _takers(fields: Mapping[str, Value]) -> str:
+    told, number = [], 1
+    while isinstance(taken := fields.get(f"taken_{number}_bytes"), int):
+        at_most = "at most " if fields.get(f"taken_{number}_at_most") is True else ""
+        told.append(f"{_word(fields, f'taken_{number}')} {at_most}{size(taken)}")
+        number += 1
+    others, given_back = fields.get("taken_others_bytes"), fields.get("given_back_bytes")
+    if isinstance(others, int):
+        told.append(f"others {size(others)}")
+    text = f"; taken by {', '.join(told)}" if told else ""
+    return f"{text}; {size(given_back)} were given back" if isinstance(given_back, int) else text
 
 
 _MAKERS = {
+    Kind.NARRATION: _narration,
     Kind.ENTER: _enter,
     Kind.EXIT: _exit,
     Kind.LOOP: _loop,

@@ -23,14 +23,21 @@ from gpu_narration.tracefile.format import (
     Value,
 )
 from gpu_narration.views.escape import bare, quoted, safe
-from gpu_narration.views.sentences import loop_position, sentence, target_of, values_of
+from gpu_narration.views.sentences import (
+    is_out_of_memory,
+    loop_position,
+    sentence,
+    target_of,
+    values_of,
+)
 from gpu_narration.views.templates import MASK, fill
 from gpu_narration.views.units import milliseconds, size
 
 #: Fields that the sentence says, or that are of no use to a reader of lines.
 _SAID = {"cute", "story", "before_bytes", "used_bytes", "total_bytes", "free_bytes",
          "reserved_bytes", "in_scope", "in_span", "vram_device", "shared_bytes",
-         "gpu_start_ns", "gpu_end_ns", "gpu_place_error_ns", "gpu_place_reason"}  # fmt: skip
+         "gpu_start_ns", "gpu_end_ns", "gpu_place_error_ns", "gpu_place_reason",
+         "by_others", "process_bytes", "process_reason"}  # fmt: skip
 #: Notes that stand among the events, and what they say.
 NOTES_SHOWN = {
     "filter": "The filter was changed",
@@ -38,7 +45,10 @@ NOTES_SHOWN = {
 }
 #: What was learned of an event later goes in this order.
 _LATER = ("gpu_ns", "gpu_reason", "stream", "device", "vram_before_bytes", "vram_after_bytes",
-          "vram_delta_bytes", "vram_source", "vram_reason", "error", "simulated")  # fmt: skip
+          "vram_delta_bytes", "vram_before_late_ns", "vram_source", "vram_reason",
+          "vram_peak_bytes", "vram_peak_source", "vram_peak_reason", "vram_live_delta_bytes",
+          "vram_cached_delta_bytes", "vram_pool", "vram_pool_reason", "vram_shared", "error",
+          "simulated")  # fmt: skip
 
 
 def line(event: Event, annotations: Mapping[str, Value], voice: str = "human") -> str:
@@ -86,7 +96,8 @@ def _pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str
     if event.phase is Phase.END:
         yield from _ending(event)
     for name, value in event.fields.items():
-        shown = event.kind is not Kind.VRAM or name == "simulated"
+        told = event.kind is Kind.VRAM or is_out_of_memory(event)
+        shown = not told or name in ("failed", "open_scopes", "simulated")
         if shown and name not in _SAID and name not in annotations:
             yield _pair(name, value)
     if event.phase is not Phase.BEGIN:

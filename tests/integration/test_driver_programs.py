@@ -104,8 +104,10 @@ def test_memory_of_a_program_without_a_context_is_read_by_nvml(tmp_path: Path) -
     traced = run_traced(
         tmp_path,
         """
+        import pathlib
         with span("app", "load", gpu=True, vram=True):
-            pass
+            while not (log := pathlib.Path("nvml.log")).exists() or "end" not in log.read_text():
+                time.sleep(0.01)
         """,
         env={**nvml, "LD_LIBRARY_PATH": paths},
         start='narration.start("t.gnt", nvtx="off")',

@@ -27,15 +27,34 @@ def test_a_span_that_asks_tells_what_memory_did_inside_it(tmp_path):
         "vram_delta_bytes": 4 * GIB,
         "vram_source": "sampled",
         "vram_device": 0,
+        "vram_peak_bytes": 5 * GIB,
+        "vram_peak_source": "sampled",
     }
 
 
-def test_the_first_span_of_a_program_is_measured_too(tmp_path):
-    """GIVEN a span right after start() WHEN memory rises in it THEN it says by how much.
+def test_the_first_span_of_a_program_is_measured_from_its_first_reading_on(tmp_path):
+    """GIVEN a span right after start() WHEN memory is first read in it THEN it says how late.
 
-    What a program does first is to load its model.  On a busy machine the contact
-    may take longer than a program is made to wait, so here it has more time.
+    What a program does first is to load its model, and it does not wait for NVML.
     """
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        with span("engine", "load_model", vram=True):
+            sampled()
+            machine(device(5 * GIB))
+        """,
+        start='narration.start("t.gnt")\n',
+    )
+
+    learned = _learned(seen)
+    assert learned["vram_delta_bytes"] == 4 * GIB
+    assert learned["vram_before_late_ns"] > 0
+
+
+def test_a_span_that_ends_before_the_first_reading_does_not_say_that_nothing_moved(tmp_path):
+    """GIVEN a program that is over before NVML was read WHEN shown THEN the delta is unknown."""
     seen = sample(
         tmp_path,
         [device(GIB)],
@@ -43,13 +62,55 @@ def test_the_first_span_of_a_program_is_measured_too(tmp_path):
         with span("engine", "load_model", vram=True):
             machine(device(5 * GIB))
         """,
-        start="from gpu_narration.cuda import scopes\n"
-        "scopes.CONTACT_PATIENCE_S = 60.0\n"
-        'narration.start("t.gnt")\n',
+        start='narration.start("t.gnt")\n',
     )
 
+    assert _learned(seen) == {
+        "vram_delta_bytes": None,
+        "vram_reason": "memory was first read when the span had ended",
+    }
+
+
+def _learned(seen):
     [begin] = [e for e in seen.trace.events() if e.kind is Kind.SPAN and e.phase is Phase.BEGIN]
-    assert seen.trace.annotations(begin)["vram_delta_bytes"] == 4 * GIB
+    return seen.trace.annotations(begin)
+
+
+@pytest.mark.parametrize("stop", ["narration.stop()", ""], ids=["stop", "end-of-program"])
+def test_a_span_that_ends_with_the_program_is_measured_to_its_end(tmp_path, stop):
+    """GIVEN memory that rises in the last span WHEN the program ends at once THEN it is told."""
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        with span("engine", "load_model", vram=True):
+            machine(device(5 * GIB))
+        """,
+        stop=stop,
+    )
+
+    assert seen.used() == [(None, GIB), (GIB, 5 * GIB)]
+    assert _learned(seen)["vram_after_bytes"] == 5 * GIB
+
+
+def test_no_thread_of_the_program_calls_nvml(tmp_path):
+    """GIVEN spans that ask for memory WHEN memory moves in them THEN only the watcher has asked."""
+    seen = sample(
+        tmp_path,
+        [device(GIB)],
+        """
+        import threading
+        print(threading.get_native_id())
+        for i in range(50):
+            with span("engine", "step", vram=True):
+                machine(device((i % 3 + 1) * GIB))
+        sampled()
+        """,
+    )
+
+    threads = {thread for thread, _ in seen.calls}
+    assert len(threads) == 1
+    assert int(seen.stdout) not in threads
 
 
 def test_measuring_memory_chooses_no_backend(tmp_path):
@@ -102,11 +163,17 @@ def test_nvml_is_initialised_once_in_a_process(tmp_path):
 
 
 def test_what_watching_cost_is_in_the_trace(tmp_path):
-    """GIVEN a recording WHEN it ends THEN a note counts the rounds and the time they took."""
-    seen = sample(tmp_path, [device(GIB)], "sampled(3)")
+    """GIVEN two GPUs WHEN the recording ends THEN a note for each counts readings and time."""
+    seen = sample(
+        tmp_path,
+        [device(GIB, uuid="GPU-aaaa"), device(2 * GIB, uuid="GPU-bbbb")],
+        "sampled(3)",
+    )
 
-    [cost] = seen.notes("vram_cost")
-    rounds = seen.log.count("end") - 1  # one reading found out the version
-    assert cost["samples"] == rounds
-    assert isinstance(cost["cost_ns"], int)
-    assert cost["cost_ns"] > 0
+    first, second = seen.notes("vram_cost")
+    assert (first["uuid"], second["uuid"]) == ("GPU-aaaa", "GPU-bbbb")
+    assert first["calls"] + second["calls"] == seen.log.count("end")
+    assert (first["failures"], first["process_calls"]) == (0, 1)
+    assert first["cost_ns"] > 0
+    assert 0 < first["share"] < 1
+    assert (first["peak_bytes"], second["peak_bytes"]) == (GIB, 2 * GIB)

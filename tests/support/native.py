@@ -39,8 +39,10 @@ def nvtx_tool() -> Path:
 
 
 def fake_nvml() -> Path:
-    """The directory to put on ``LD_LIBRARY_PATH``; see fake_nvml.c for its script."""
-    return build(NATIVE / "fake_nvml" / "fake_nvml.c", "libnvidia-ml.so.1").parent
+    """The directory to put on ``LD_LIBRARY_PATH``; see fake_nvml.h for its script."""
+    directory = NATIVE / "fake_nvml"
+    first, *others = sorted(directory.glob("*.c"))
+    return build(first, "libnvidia-ml.so.1", others=(*others, directory / "fake_nvml.h")).parent
 
 
 def fake_cuda(*flags: str) -> Path:

@@ -23,6 +23,10 @@ import os, time
 from pathlib import Path
 import gpu_narration as narration
 from gpu_narration import span, trace_fn, trace_tiny
+from gpu_narration.cuda import pace, share
+
+pace.SLOW_S = 0.05  # tests have no time to rest
+share.namespace_reason = lambda: ""  # wherever they run: the fake counts pids as they do
 
 MIB, GIB = {MIB}, {GIB}
 
@@ -32,6 +36,9 @@ def machine(*lines):
 
 def device(used, total=16 * GIB, reserved=0, uuid="GPU-aaaa", flags=""):
     return f"device {{uuid}} {{total}} {{used}} {{reserved}} {{flags}}"
+
+def instance(used, total=4 * GIB, reserved=0, uuid="MIG-aaaa", flags=""):
+    return f"instance {{uuid}} {{total}} {{used}} {{reserved}} {{flags}}"
 
 def logged(word):
     log = Path("nvml.log")
@@ -73,6 +80,8 @@ class Sampled:
 
     trace: Trace
     log: list[str]
+    #: Every call of the library: the thread as the kernel numbers it, and the function.
+    calls: list[tuple[int, str]]
     stdout: str
     stderr: str
 
@@ -96,8 +105,15 @@ class Sampled:
 def device(
     used: int, total: int = 16 * GIB, reserved: int = 0, uuid: str = "GPU-aaaa", flags: str = ""
 ) -> str:
-    """A line of fake_nvml's script."""
+    """A line of fake_nvml's script; see fake_nvml.h for the flags."""
     return f"device {uuid} {total} {used} {reserved} {flags}"
+
+
+def instance(
+    used: int, total: int = 4 * GIB, reserved: int = 0, uuid: str = "MIG-aaaa", flags: str = ""
+) -> str:
+    """A line for a MIG instance of the device above."""
+    return f"instance {uuid} {total} {used} {reserved} {flags}"
 
 
 def sample(
@@ -111,7 +127,7 @@ def sample(
 ) -> Sampled:
     """Runs ``body`` between start() and stop() on a machine that begins as ``machine``.
 
-    ``machine`` are lines for fake_nvml.c; the body changes them with ``machine()``
+    ``machine`` are lines as in fake_nvml.h; the body changes them with ``machine()``
     and waits with ``sampled()`` until they were read and told.
     """
     (directory / "machine.txt").write_text("\n".join(machine) + "\n")
@@ -120,10 +136,16 @@ def sample(
         cwd=directory,
         env={**nvml_environment(directory), **(env or {})},
     )
-    log = directory / "nvml.log"
+    log, calls = directory / "nvml.log", directory / "nvml.calls"
     return Sampled(
         Trace(directory / "t.gnt"),
         log.read_text().split() if log.exists() else [],
+        [
+            (int(thread), function)
+            for thread, function in map(str.split, calls.read_text().splitlines())
+        ]
+        if calls.exists()
+        else [],
         done.stdout,
         done.stderr,
     )
@@ -136,4 +158,5 @@ def nvml_environment(directory: Path, library: Path | None = None) -> dict[str, 
         "LD_LIBRARY_PATH": os.pathsep.join(filter(None, paths)),
         "FAKE_NVML_SCRIPT": str(directory / "machine.txt"),
         "FAKE_NVML_LOG": str(directory / "nvml.log"),
+        "FAKE_NVML_CALLS": str(directory / "nvml.calls"),
     }

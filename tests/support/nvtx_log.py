@@ -6,6 +6,11 @@ import json
 from dataclasses import dataclass
 from pathlib import Path
 
+#: Taken over as they are.
+_PLAIN = (
+    "message", "message_type", "payload_type", "payload", "range", "unit", "min", "max", "value",
+)  # fmt: skip
+
 
 @dataclass(frozen=True, slots=True)
 class NvtxCall:
@@ -22,6 +27,12 @@ class NvtxCall:
     payload_type: int | None = None
     payload: int | None = None
     range: int | None = None
+    #: Of counters and their samples, by name.
+    counter: str | None = None
+    unit: str | None = None
+    min: int | None = None
+    max: int | None = None
+    value: int | None = None
 
 
 class NvtxLog:
@@ -32,6 +43,7 @@ class NvtxLog:
         #: (domain, text) of every registered string, with repetitions.
         self.strings: list[tuple[str | None, str]] = []
         self._domains: dict[tuple[int, int], str] = {}
+        self._counters: dict[tuple[int, int], str] = {}
         self._categories: dict[tuple[int, int, int], str] = {}
         with path.open(encoding="utf-8", errors="surrogateescape") as lines:
             for line in lines:
@@ -40,6 +52,10 @@ class NvtxLog:
     def of(self, *calls: str) -> list[NvtxCall]:
         """The calls of these names, in order."""
         return [call for call in self.calls if call.call in calls]
+
+    def samples(self, counter: str) -> list[int | None]:
+        """The values of a counter, in order."""
+        return [call.value for call in self.of("sample") if call.counter == counter]
 
     def count(self, call: str) -> int:
         return len(self.of(call))
@@ -84,6 +100,9 @@ class NvtxLog:
             self._categories[pid, number, _int(line["category"])] = str(line["name"])
         if call == "string":
             self.strings.append((domain, str(line["text"])))
+        counter = line.get("counter")
+        if call == "counter":
+            self._counters[pid, _int(counter)] = str(line["name"])
         category = line.get("category")
         self.calls.append(
             NvtxCall(
@@ -91,9 +110,10 @@ class NvtxLog:
                 None if category is None else self._categories.get((pid, number, _int(category))),
                 **{
                     key: line[key]  # type: ignore[arg-type]
-                    for key in ("message", "message_type", "payload_type", "payload", "range")
+                    for key in _PLAIN
                     if key in line
                 },
+                counter=None if counter is None else self._counters.get((pid, _int(counter))),
             )
         )  # fmt: skip
 

@@ -19,7 +19,9 @@ import gpu_narration
 TIMEOUT_S = 120.0
 
 #: Set by whoever runs the tests, and not meant for the programs in them.
-_FOREIGN_PREFIXES = ("GPU_NARRATION", "NVTX_", "FAKE_", "CUDA_VISIBLE_DEVICES")
+_FOREIGN_PREFIXES = (
+    "GPU_NARRATION", "NVTX_", "FAKE_", "CUDA_VISIBLE_DEVICES", "CUDA_DEVICE_ORDER",
+)  # fmt: skip
 
 
 def run_python(

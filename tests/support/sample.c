@@ -47,4 +47,13 @@ int32_t wait_for_word(volatile int32_t *begun, volatile int32_t *end)
     return 0;
 }
 
+/* As llama.cpp has them: NULL where the object cannot be made. */
+void *llama_model_load_from_file(int32_t exists)
+{
+    static int32_t model;
+    return exists ? &model : NULL;
+}
+
+const char *llama_model_name(int32_t exists) { return exists ? "tiny" : NULL; }
+
 void crash(void) { *(volatile int *)8 = 1; }

@@ -36,7 +36,7 @@ READING = {
     "views": 3,
 }  # fmt: skip
 #: Rooms above both halves.
-UPPER = {"cli"}
+UPPER = {"cli", "testing"}
 
 
 def _sources() -> list[Path]:

@@ -90,10 +90,10 @@ def test_each_move_of_memory_is_told_once(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_move_of_less_than_a_4096th_is_no_line(tmp_path: Path) -> None:
+def test_a_move_of_less_than_an_8192nd_is_no_line(tmp_path: Path) -> None:
     def program(gpu: MockGpu, clock: ManualClock) -> None:
         with span("demo", "little", vram=True):
-            gpu.malloc(24 * GIB // 4096 - 1)
+            gpu.malloc(24 * GIB // 8192 - 1)
 
     assert len(recorded_on_mock(tmp_path, program, vram=True).lines(Kind.VRAM)) == 1
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
-from gpu_narration.watcher import Watcher
+from gpu_narration.watcher import Schedule, Watcher
 
 #: Long past anything that goes right; nothing is asserted about how long it took.
 PATIENCE_S = 10.0
@@ -201,3 +202,65 @@ def test_a_job_added_after_the_stop_never_runs(watcher: Watcher) -> None:
     watcher.add(Rounds())
 
     assert _threads() == []
+
+
+# ---- sharing wake-ups ----
+
+
+class Clocked:
+    """Jobs on a schedule, in the seconds of a test."""
+
+    def __init__(self, **pauses_s: float) -> None:
+        self.schedule = Schedule()
+        self.ran: dict[str, list[float]] = {name: [] for name in pauses_s}
+        self._pauses_s = pauses_s
+        self._jobs = {name: self._job(name) for name in pauses_s}
+        for job in self._jobs.values():
+            self.schedule.now(job)
+
+    def _job(self, name: str) -> Callable[[], float]:
+        return lambda: self._pauses_s[name]
+
+    def run(self, until_s: float) -> int:
+        """How often the thread woke."""
+        wakes = 0
+        now = 0.0
+        while (now := max(now, self.schedule.next())) < until_s:
+            wakes += 1
+            for job in self.schedule.take(now):
+                name = next(name for name, other in self._jobs.items() if other is job)
+                self.ran[name].append(now)
+                self.schedule.after(job, now, job())
+        return wakes
+
+
+@pytest.mark.parametrize("other_s", [0.5, 0.6, 0.75, 1.0, 1.3])
+def test_two_jobs_at_rest_wake_the_thread_twice_a_second_at_most(other_s: float) -> None:
+    """GIVEN a job that comes once a second, and one of at most twice, THEN they come together."""
+    assert Clocked(memory=1.0, other=other_s).run(100.0) <= 201
+
+
+def test_a_job_comes_no_later_than_it_asked_for() -> None:
+    clocked = Clocked(memory=1.0, other=0.7)
+    clocked.run(50.0)
+
+    for times in clocked.ran.values():
+        pauses = [after - before for before, after in itertools.pairwise(times)]
+        assert max(pauses) <= 1.0 + 1e-9
+
+
+def test_a_job_comes_no_earlier_than_after_half_its_pause() -> None:
+    clocked = Clocked(memory=1.0, busy=0.11)
+    clocked.run(50.0)
+
+    times = clocked.ran["memory"]
+    assert min(after - before for before, after in itertools.pairwise(times)) >= 0.5
+
+
+def test_short_pauses_are_kept() -> None:
+    """GIVEN a job that polls every 5 ms and one of 7 ms, THEN neither comes early."""
+    clocked = Clocked(poll=0.005, other=0.007)
+    clocked.run(1.0)
+
+    times = clocked.ran["poll"]
+    assert min(after - before for before, after in itertools.pairwise(times)) >= 0.005 - 1e-9

@@ -110,8 +110,10 @@ struct hooks { /* all owned, NULL when not set */
     PyObject *autostart; /* () -> None, once, at the first event of a process */
     PyObject *threshold; /* (module, actor) -> int: lowest level let through */
     PyObject *summarise; /* (type) -> str | callable | None */
-    PyObject *scope_enter; /* (event id, flags, stream) -> token */
-    PyObject *scope_exit; /* (token, event id) -> None */
+    PyObject *scope_enter; /* (event id, flags, stream, parent, actor, action) -> token */
+    /* (token, event id, failure) -> None; also without a token where an exception may
+     * tell of memory that ran out, or a name of a call that gave no object. */
+    PyObject *scope_exit;
     PyObject *parameter_rule; /* (name) -> int: enum parameter_rule */
     PyObject *internal_error; /* (where: str, error) -> None */
     PyObject *owner; /* (error) -> int: enum owner in contain.c */
@@ -233,16 +235,20 @@ uint8_t *put_cut(uint8_t *p, Py_ssize_t left);
 PyObject *summarise(PyObject *value, bool *object); /* new reference, never NULL */
 
 /* scope.c */
-enum scope_flags { SCOPE_GPU = 1, SCOPE_VRAM = 2 };
+/* FOREIGN_HANDLE: a ctypes function whose NULL means that it could not make something. */
+enum scope_flags { SCOPE_GPU = 1, SCOPE_VRAM = 2, FOREIGN_HANDLE = 4 };
 struct ending {
     enum gn_outcome outcome;
     PyObject *result; /* borrowed, or NULL: none to record */
     PyObject *error; /* borrowed exception, or NULL */
     bool masked; /* the result is not to be shown */
+    PyObject *failure; /* borrowed, or NULL: what failed without an exception, by name */
 };
 void scope_opened(struct scope *scope, struct thread_state *thread, struct site *site, int64_t id,
                   uint64_t tick, bool pushable);
-void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream);
+/* `names`: of the span, as struct site's. */
+void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream,
+                      PyObject *const *names);
 /* Each of these ends the scope exactly once; on a scope that is not open it does
  * nothing.  The first two need that no exception is set. */
 void scope_close(struct scope *scope, const struct ending *ending);

@@ -13,9 +13,11 @@
 static struct {
     PyObject *function; /* owned */
     struct site *site; /* NULL: not to be traced */
+    unsigned flags; /* enum scope_flags */
 } seats[SEATS];
 
-static PyObject *describers; /* dict: adopted type -> (function) -> (actor, name) or None */
+/* dict: adopted type -> (function) -> (actor, name, flags) or None */
+static PyObject *describers;
 
 static PyObject *foreign_call(PyObject *self, PyObject *args, PyObject *kwargs);
 
@@ -37,14 +39,14 @@ static PyObject *describer(PyTypeObject *type)
 }
 
 /* `*settled`: asked again, the answer would be the same. */
-static struct site *foreign_site(PyObject *function, bool *settled)
+static struct site *foreign_site(PyObject *function, unsigned *flags, bool *settled)
 {
     PyObject *describe = describer(Py_TYPE(function));
     PyObject *description = describe == NULL ? NULL : PyObject_CallOneArg(describe, function);
     struct site *site = NULL;
     PyObject *names[NAME_COUNT] = {NULL};
     if (description != NULL && description != Py_None &&
-        PyArg_ParseTuple(description, "UU", &names[0], &names[1])) {
+        PyArg_ParseTuple(description, "UUI", &names[0], &names[1], flags)) {
         /* Interned, so that one function always has one site. */
         Py_INCREF(names[0]);
         Py_INCREF(names[1]);
@@ -62,24 +64,27 @@ static struct site *foreign_site(PyObject *function, bool *settled)
     return site;
 }
 
-static struct site *find_site(PyObject *function)
+static struct site *find_site(PyObject *function, unsigned *flags)
 {
     uint32_t i = (uint32_t)((uintptr_t)function >> 5) & (SEATS - 1);
     if (UNLIKELY(seats[i].function != function)) {
         bool settled;
-        struct site *site = foreign_site(function, &settled);
+        *flags = 0;
+        struct site *site = foreign_site(function, flags, &settled);
         if (!settled)
             return site;
         PyObject *before = seats[i].function;
         seats[i].function = Py_NewRef(function);
         seats[i].site = site;
+        seats[i].flags = *flags;
         Py_XDECREF(before); /* last: its end may run code that takes the seat again */
         return site;
     }
+    *flags = seats[i].flags;
     return seats[i].site;
 }
 
-static void open_foreign(struct scope *scope, struct site *site, PyObject *args)
+static void open_foreign(struct scope *scope, struct site *site, unsigned flags, PyObject *args)
 {
     struct values values = {PyTuple_GET_SIZE(args) > 0 ? &PyTuple_GET_ITEM(args, 0) : NULL,
                             PyTuple_GET_SIZE(args), 0};
@@ -97,6 +102,17 @@ static void open_foreign(struct scope *scope, struct site *site, PyObject *args)
         scope_opened(scope, thread, site, id, tick, true);
     }
     values_done(&plain);
+    if (UNLIKELY((flags & (SCOPE_GPU | SCOPE_VRAM)) != 0))
+        scope_hook_enter(scope, flags, NULL, site->names);
+}
+
+/* Whether a pointer came back as NULL: None of a c_void_p or c_char_p, else a false object. */
+static bool is_null(PyObject *result)
+{
+    int is_true = PyObject_IsTrue(result);
+    if (is_true < 0)
+        PyErr_Clear(); /* an object of the program that cannot say */
+    return is_true == 0;
 }
 
 static PyObject *foreign_call(PyObject *self, PyObject *args, PyObject *kwargs)
@@ -104,14 +120,17 @@ static PyObject *foreign_call(PyObject *self, PyObject *args, PyObject *kwargs)
     ternaryfunc call = original_call(Py_TYPE(self));
     if (!is_recording())
         return call(self, args, kwargs);
-    struct site *site = find_site(self);
+    unsigned flags;
+    struct site *site = find_site(self, &flags);
     if (site == NULL || !site_ready(site))
         return call(self, args, kwargs);
     struct scope scope;
-    open_foreign(&scope, site, args);
+    open_foreign(&scope, site, flags, args);
     PyObject *result = call(self, args, kwargs);
     if (LIKELY(result != NULL)) {
         struct ending ending = {.outcome = GN_OUTCOME_OK, .result = result};
+        if (UNLIKELY((flags & FOREIGN_HANDLE) != 0) && is_null(result))
+            ending.failure = site->names[1];
         scope_close(&scope, &ending);
     } else {
         scope_close_raised(&scope);
@@ -121,7 +140,7 @@ static PyObject *foreign_call(PyObject *self, PyObject *args, PyObject *kwargs)
 
 /* foreign_adopt(type, describe): calls of instances of `type`, a subclass of a
  * ctypes function type made for this, are traced; `describe(function)` gives
- * (actor, name), or None to leave it alone. */
+ * (actor, name, flags), or None to leave it alone; flags are enum scope_flags. */
 PyObject *foreign_adopt(PyObject *module, PyObject *args)
 {
     (void)module;

@@ -171,7 +171,7 @@ void function_open(struct scope *scope, struct traced_function *function,
     int64_t id = event_commit(&event);
     scope_opened(scope, thread, function->site, id, tick, pushable);
     if (UNLIKELY(function->flags != 0))
-        scope_hook_enter(scope, function->flags, NULL);
+        scope_hook_enter(scope, function->flags, NULL, function->site->names);
 }
 
 /* The same for a plain call, with the arguments written in place. */
@@ -194,7 +194,7 @@ static inline void open_call(struct scope *scope, struct traced_function *functi
     }
     values_done(&plain);
     if (UNLIKELY(function->flags != 0))
-        scope_hook_enter(scope, function->flags, NULL);
+        scope_hook_enter(scope, function->flags, NULL, function->site->names);
 }
 
 static PyObject *traced_call(PyObject *self, PyObject *const *args, size_t nargsf,

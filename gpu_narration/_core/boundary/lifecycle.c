@@ -330,8 +330,9 @@ PyObject *recording_flush(PyObject *module, PyObject *args)
     return PyBool_FromLong(flushed);
 }
 
-/* scopes() -> [(thread number, event id, actor, action, last tick)] of the
- * innermost open span of each thread, where it is known */
+/* scopes() -> [(thread number, event id, actor, action, last tick, correlation,
+ * next sequence number)] of the innermost open span of each thread; the names are
+ * None where the span is known only by its id */
 PyObject *recording_scopes(PyObject *module, PyObject *unused)
 {
     (void)module;
@@ -341,34 +342,38 @@ PyObject *recording_scopes(PyObject *module, PyObject *unused)
         return NULL;
     /* Threads end without the GIL: what is needed is copied under their lock. */
     struct {
-        uint32_t thread;
+        uint32_t thread, correlation;
         int64_t id;
         struct site *site;
-        uint64_t tick;
+        uint64_t tick, sequence;
     } open[256];
     size_t count = 0;
     (void)pthread_mutex_lock(&core.threads_lock);
     for (struct thread_state *thread = core.threads; thread != NULL && count < 256;
          thread = thread->next)
-        if (thread->span != 0 && thread->span_site != NULL) {
+        if (thread->span != 0) {
             open[count].thread = thread->writer.thread;
+            open[count].correlation = thread->correlation;
             open[count].id = thread->span;
             open[count].site = thread->span_site;
-            open[count++].tick = thread->writer.last_tick;
+            open[count].tick = thread->writer.last_tick;
+            open[count++].sequence = thread->writer.seq;
         }
     (void)pthread_mutex_unlock(&core.threads_lock);
     for (size_t i = 0; i < count; i++) {
-        PyObject *const *names = open[i].site->names;
-        PyObject *item = Py_BuildValue("IKOOK", open[i].thread, (unsigned long long)open[i].id,
-                                       names[0] != NULL ? names[0] : Py_None,
-                                       names[1] != NULL ? names[1] : Py_None,
-                                       (unsigned long long)open[i].tick);
-        if (item == NULL || PyList_Append(list, item) < 0) {
-            Py_XDECREF(item);
+        PyObject *const *names = open[i].site == NULL ? NULL : open[i].site->names;
+        PyObject *item = Py_BuildValue(
+            "ILOOKIK", open[i].thread, (long long)open[i].id,
+            names != NULL && names[0] != NULL ? names[0] : Py_None,
+            names != NULL && names[1] != NULL ? names[1] : Py_None,
+            (unsigned long long)open[i].tick, open[i].correlation,
+            (unsigned long long)open[i].sequence);
+        int failed = item == NULL || PyList_Append(list, item) < 0;
+        Py_XDECREF(item);
+        if (failed) {
             Py_DECREF(list);
             return NULL;
         }
-        Py_DECREF(item);
     }
     return list;
 }

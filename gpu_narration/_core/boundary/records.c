@@ -92,16 +92,32 @@ static bool text_argument(PyObject *value, const char *name)
     return false;
 }
 
-static PyObject *emit(struct site *site, PyObject *const *names, const struct fields *fields)
+/* Whose event it is: the span it happened in, and the correlation. */
+struct strand {
+    int64_t span;
+    uint32_t correlation;
+};
+
+/* `strand`: of another thread, as scopes() gave it; NULL for the caller's own. */
+static PyObject *emit(struct site *site, PyObject *const *names, const struct fields *fields,
+                      const struct strand *strand)
 {
     struct event event;
     /* Written as one big record; the head says how big it came to be. */
     if (!event_prepare(&event, gn_clock_ticks(), GN_RECORD_BIG))
         Py_RETURN_NONE;
     struct thread_state *thread = event.thread;
-    if ((thread->span != (int64_t)thread->writer.span ||
-         thread->correlation != thread->writer.correlation) &&
-        !strand_write_state(thread))
+    const struct strand own = {thread->span, thread->correlation};
+    if (strand != NULL) {
+        thread->span = strand->span;
+        thread->correlation = strand->correlation;
+    }
+    bool stated = (thread->span == (int64_t)thread->writer.span &&
+                   thread->correlation == thread->writer.correlation) ||
+                  strand_write_state(thread);
+    thread->span = own.span;
+    thread->correlation = own.correlation;
+    if (!stated)
         Py_RETURN_NONE;
     event_write_head(&event, site->id, GN_RECORD_BIG);
     for (int i = 0; i < NAME_COUNT; i++) {
@@ -118,14 +134,20 @@ static PyObject *emit(struct site *site, PyObject *const *names, const struct fi
     return PyLong_FromLongLong(id);
 }
 
-/* emit(kind, level, module, actor, action, target, human, fields) -> event id,
- * or None when it was filtered out, lost, or nothing records. */
+/* emit(kind, level, module, actor, action, target, human, fields, span=0,
+ * correlation=0) -> event id, or None when it was filtered out, lost, or nothing
+ * records.  With a span the event belongs to that one, of whatever thread. */
 PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 {
     (void)module;
-    if (nargs != 8) {
-        PyErr_SetString(PyExc_TypeError, "emit() takes 8 arguments");
+    if (nargs != 8 && nargs != 10) {
+        PyErr_SetString(PyExc_TypeError, "emit() takes 8 or 10 arguments");
         return NULL;
+    }
+    struct strand strand = {0, 0};
+    if (nargs == 10) {
+        strand.span = PyLong_AsLongLong(args[8]);
+        strand.correlation = (uint32_t)PyLong_AsUnsignedLongMask(args[9]);
     }
     long kind = PyLong_AsLong(args[0]);
     long level = PyLong_AsLong(args[1]);
@@ -144,7 +166,8 @@ PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     PyUnicode_InternInPlace(&origin);
     struct site *site = site_named((enum gn_kind)kind, (int)level, origin, args + 3);
     Py_DECREF(origin);
-    PyObject *id = site != NULL && site_ready(site) ? emit(site, args + 3, &fields)
+    const struct strand *given = strand.span != 0 ? &strand : NULL;
+    PyObject *id = site != NULL && site_ready(site) ? emit(site, args + 3, &fields, given)
                                                     : Py_NewRef(Py_None);
     fields_release(&fields);
     return id;

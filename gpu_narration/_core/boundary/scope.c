@@ -21,21 +21,24 @@ void scope_opened(struct scope *scope, struct thread_state *thread, struct site 
         nvtx_open(scope, thread, pushable);
 }
 
-void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream)
+void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream,
+                      PyObject *const *names)
 {
     if (scope->id == 0 || core.hooks.scope_enter == NULL)
         return;
-    scope->hook_token = PyObject_CallFunction(core.hooks.scope_enter, "LIO", (long long)scope->id,
-                                              flags, stream != NULL ? stream : Py_None);
+    scope->hook_token = PyObject_CallFunction(
+        core.hooks.scope_enter, "LIOLOO", (long long)scope->id, flags,
+        stream != NULL ? stream : Py_None, (long long)scope->parent, names[0], names[1]);
     if (scope->hook_token == NULL)
         internal_error("opening of a GPU or VRAM span");
 }
 
-static void hook_exit(struct scope *scope)
+static void hook_exit(struct scope *scope, PyObject *failure)
 {
     if (core.hooks.scope_exit != NULL) {
-        PyObject *done = PyObject_CallFunction(core.hooks.scope_exit, "OL", scope->hook_token,
-                                               (long long)scope->id);
+        PyObject *done = PyObject_CallFunction(
+            core.hooks.scope_exit, "OLO", scope->hook_token != NULL ? scope->hook_token : Py_None,
+            (long long)scope->id, failure != NULL ? failure : Py_None);
         if (done == NULL)
             internal_error("closing of a GPU or VRAM span");
         Py_XDECREF(done);
@@ -45,17 +48,35 @@ static void hook_exit(struct scope *scope)
 
 /* ---- what went wrong ---- */
 
-static bool is_cancellation(PyObject *error)
+/* Whether a type of its MRO has one of the names, which end in NULL.  By name: who
+ * defines such a type need not be loaded. */
+static bool is_named(PyObject *error, const char *const *names)
 {
-    /* By name: asyncio's and concurrent.futures' are different types, and neither
-     * need be loaded. */
     PyObject *bases = Py_TYPE(error)->tp_mro;
     for (Py_ssize_t i = 0; bases != NULL && i < PyTuple_GET_SIZE(bases); i++) {
         const char *name = ((PyTypeObject *)PyTuple_GET_ITEM(bases, i))->tp_name;
-        if (strcmp(name, "CancelledError") == 0)
-            return true;
+        const char *dot = strrchr(name, '.');
+        for (const char *const *wanted = names; *wanted != NULL; wanted++)
+            if (strcmp(dot != NULL ? dot + 1 : name, *wanted) == 0)
+                return true;
     }
     return false;
+}
+
+/* asyncio's and concurrent.futures' are different types. */
+static bool is_cancellation(PyObject *error)
+{
+    static const char *const names[] = {"CancelledError", NULL};
+    return is_named(error, names);
+}
+
+/* Whether an allocation on a GPU may have failed: CuPy's and PyTorch's own errors, and
+ * the errors of the CUDA API, of which cuda/oom.py knows more. */
+static bool may_be_out_of_memory(PyObject *error)
+{
+    static const char *const names[] = {"OutOfMemoryError", "CudaError", "CUDARuntimeError",
+                                        "CUDADriverError", NULL};
+    return is_named(error, names);
 }
 
 static bool is_python_str(PyTypeObject *type)
@@ -211,8 +232,13 @@ void scope_close(struct scope *scope, const struct ending *ending)
     uint64_t end_tick = gn_clock_ticks();
     if (scope->id == 0)
         return;
-    if (UNLIKELY(scope->hook_token != NULL))
-        hook_exit(scope);
+    PyObject *failure = ending->failure;
+    if (UNLIKELY(ending->error != NULL) && may_be_out_of_memory(ending->error))
+        failure = ending->error;
+    if (UNLIKELY(scope->generation != core.generation))
+        failure = NULL; /* the recording that would tell of it is over */
+    if (UNLIKELY(scope->hook_token != NULL || failure != NULL))
+        hook_exit(scope, failure);
     if (LIKELY(scope->generation == core.generation))
         close_recorded(scope, end_tick, ending);
     else if (scope->pushed || scope->range != NULL)
@@ -314,7 +340,7 @@ static void span_open(struct span *span)
     /* Under an event loop an AsyncExitStack may hold the span across an await. */
     scope_opened(&span->scope, thread, site, id, tick, nests && !thread->publishing);
     if (UNLIKELY(span->flags != 0))
-        scope_hook_enter(&span->scope, span->flags, span->stream);
+        scope_hook_enter(&span->scope, span->flags, span->stream, span->names);
 }
 
 static PyObject *span_enter(PyObject *self, PyObject *unused)

@@ -74,17 +74,18 @@ static PyObject *variable_get(PyObject *variable)
 struct published {
     int64_t id;
     int64_t generation;
+    struct site *site; /* of the span, or NULL; sites are never freed */
 };
 
-static int64_t span_variable_get(void)
+static struct published span_variable_get(void)
 {
-    struct published published = {0, 0};
+    struct published published = {0, 0, NULL};
     PyObject *value = variable_get(core.span_variable);
     if (value != NULL && PyBytes_CheckExact(value) &&
         PyBytes_GET_SIZE(value) == (Py_ssize_t)sizeof published)
         memcpy(&published, PyBytes_AS_STRING(value), sizeof published);
     Py_XDECREF(value);
-    return published.generation == core.generation ? published.id : 0;
+    return published.generation == core.generation ? published : (struct published){0, 0, NULL};
 }
 
 /* Where to ask whether an event loop runs on this thread.  The modules are
@@ -133,13 +134,13 @@ void strand_sync(struct thread_state *thread, PyThreadState *python)
     PyObject *correlation = variable_get(core.correlation_variable);
     thread->correlation = correlation_id(correlation);
     Py_XDECREF(correlation);
-    int64_t variable = span_variable_get();
-    if (variable != thread->variable) {
+    struct published variable = span_variable_get();
+    if (variable.id != thread->variable) {
         if (thread->variable == 0)
             thread->floor = thread->span;
-        thread->span = variable != 0 ? variable : thread->floor;
-        thread->span_site = NULL; /* known to whoever opened it */
-        thread->variable = variable;
+        thread->span = variable.id != 0 ? variable.id : thread->floor;
+        thread->span_site = variable.site; /* of a floor: known to whoever opened it */
+        thread->variable = variable.id;
     }
     thread->publishing = loop_is_running();
     thread->context_version = python->context_ver;
@@ -163,9 +164,9 @@ bool strand_write_state(struct thread_state *thread)
 
 /* False if the recording, and the thread's state with it, ended meanwhile: before
  * CPython 3.12 the collector, and with it any finaliser, may run in here. */
-static bool variable_set(struct thread_state *thread, int64_t id)
+static bool variable_set(struct thread_state *thread, int64_t id, struct site *site)
 {
-    struct published published = {id, core.generation};
+    struct published published = {id, core.generation, site};
     PyObject *value = PyBytes_FromStringAndSize((const char *)&published, sizeof published);
     PyObject *token = value == NULL ? NULL : PyContextVar_Set(core.span_variable, value);
     Py_XDECREF(value);
@@ -191,7 +192,7 @@ void strand_push(struct thread_state *thread, struct scope *scope)
     scope->published = thread->publishing;
     if (scope->published) {
         scope->variable_before = thread->variable;
-        if (!variable_set(thread, scope->id))
+        if (!variable_set(thread, scope->id, scope->site))
             return;
     }
     thread->span = scope->id;
@@ -262,7 +263,8 @@ void strand_pop(struct thread_state *thread, const struct scope *scope)
 {
     if (scope->published && thread->variable == scope->id) {
         int64_t before = open_ancestor(thread, scope->variable_before);
-        if (!variable_set(thread, before))
+        struct site *site = before == scope->parent ? scope->outer_site : NULL;
+        if (!variable_set(thread, before, site))
             return;
         thread->variable = before;
     }
@@ -278,7 +280,9 @@ void strand_save(const struct thread_state *thread, struct strand_mark *mark)
 
 void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published)
 {
-    if (published && thread->variable != mark->variable && !variable_set(thread, mark->variable))
+    struct site *site = mark->variable == mark->span ? mark->site : NULL;
+    if (published && thread->variable != mark->variable &&
+        !variable_set(thread, mark->variable, site))
         return;
     thread->span = mark->span;
     thread->span_site = mark->site;

@@ -323,3 +323,30 @@ TEST(a_definition_precedes_each_event_that_was_committed_after_it)
     free(defined);
     end(&bench);
 }
+
+TEST(the_longer_nothing_happens_the_longer_the_drain_sleeps)
+{
+    /* GIVEN a drain that has just found something */
+    unsigned quiet = 7;
+    CHECK_EQ(gn_drain_pause_ms(&quiet, 1), 10);
+    /* WHEN it finds nothing any more */
+    static const unsigned pauses[] = {20, 40, 80, 160, 200, 200};
+    unsigned waited = 0, passes = 6;
+    for (size_t i = 0; i < 6; i++)
+        CHECK_EQ(gn_drain_pause_ms(&quiet, 0), pauses[i]);
+    /* THEN after some seconds it is woken once a second */
+    for (unsigned pause; (pause = gn_drain_pause_ms(&quiet, 0)) != 1000; passes++)
+        waited += pause;
+    CHECK(waited >= 4000 && passes < 40);
+    CHECK_EQ(gn_drain_pause_ms(&quiet, 0), 1000);
+    /* and what it then finds makes it busy again */
+    CHECK_EQ(gn_drain_pause_ms(&quiet, 2), 10);
+    CHECK_EQ(gn_drain_pause_ms(&quiet, 0), 20);
+}
+
+TEST(a_failed_write_is_tried_again_twice_a_second)
+{
+    unsigned quiet = 100;
+    CHECK_EQ(gn_drain_pause_ms(&quiet, -1), 500);
+    CHECK_EQ(gn_drain_pause_ms(&quiet, -1), 500);
+}

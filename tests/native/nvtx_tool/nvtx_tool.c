@@ -14,6 +14,12 @@
  *   message       text, registered strings resolved; null where there is none
  *   payload       null unless it is an int64
  *   range         what "start" returned, at the "end" too
+ *   counter       what "counter" returned, in each "sample" of it
+ *   value         of a sample, null where it has none: then "reason" says why
+ *
+ * A "counter" line has the counter's name, and its unit and limits (null where it has
+ * none).  Samples of 64-bit integers are recorded, and samples without value; a tool
+ * that gets any other ends the process.
  *
  * A line is one write() to a file opened for appending, so it survives a crash
  * of the program, and the lines of several processes never mix.  Bytes that are
@@ -21,6 +27,9 @@
  * a log with holes would let tests pass. */
 #define NVTX_NO_IMPL
 #include <nvtx3/nvToolsExt.h>
+#include <nvtx3/nvToolsExtCounters.h>
+#include <nvtx3/nvToolsExtPayload.h>
+#include <nvtx3/nvToolsExtSemanticsCounters.h>
 
 #include <errno.h>
 #include <fcntl.h>
@@ -49,6 +58,7 @@ static struct {
     uint64_t seq;
     unsigned domains;
     nvtxRangeId_t ranges;
+    uint64_t counters;
     char *line; /* owned; the line that is being made */
     size_t used, size;
 } tool = {.lock = PTHREAD_MUTEX_INITIALIZER, .fd = -1};
@@ -233,6 +243,60 @@ static void on_end(nvtxDomainHandle_t domain, nvtxRangeId_t range)
     line_end();
 }
 
+/* ---- counters ---- */
+
+static const nvtxSemanticsCounter_t *counter_semantics(const nvtxSemanticsHeader_t *header)
+{
+    for (; header != NULL; header = header->next)
+        if (header->semanticId == NVTX_SEMANTIC_ID_COUNTERS_V1)
+            return (const nvtxSemanticsCounter_t *)header;
+    return NULL;
+}
+
+static void put_limit(const char *key, const nvtxSemanticsCounter_t *semantics, uint64_t flag,
+                      const nvtxCounterLimit_t *limit)
+{
+    if (semantics != NULL && (semantics->flags & flag) != 0)
+        put(",\"%s\":%" PRIu64, key, limit->u64);
+    else
+        put(",\"%s\":null", key);
+}
+
+static uint64_t on_counter_register(nvtxDomainHandle_t domain, const nvtxCounterAttr_t *attributes)
+{
+    if (attributes == NULL || attributes->schemaId != NVTX_PAYLOAD_ENTRY_TYPE_INT64)
+        die("counter of another type", EINVAL);
+    const nvtxSemanticsCounter_t *semantics = counter_semantics(attributes->semantics);
+    line_begin("counter", number_of(domain));
+    uint64_t id = NVTX_COUNTER_ID_DYNAMIC_START + ++tool.counters;
+    put(",\"counter\":%" PRIu64, id);
+    put_text("name", attributes->name);
+    put_text("unit", semantics != NULL ? semantics->unit : NULL);
+    put_limit("min", semantics, NVTX_COUNTER_FLAG_LIMIT_MIN, semantics ? &semantics->min : NULL);
+    put_limit("max", semantics, NVTX_COUNTER_FLAG_LIMIT_MAX, semantics ? &semantics->max : NULL);
+    line_end();
+    return id;
+}
+
+static void on_counter_sample(nvtxDomainHandle_t domain, uint64_t counter, int64_t value)
+{
+    line_begin("sample", number_of(domain));
+    put(",\"counter\":%" PRIu64 ",\"value\":%" PRId64, counter, value);
+    line_end();
+}
+
+static void on_counter_no_value(nvtxDomainHandle_t domain, uint64_t counter, uint8_t reason)
+{
+    line_begin("sample", number_of(domain));
+    put(",\"counter\":%" PRIu64 ",\"value\":null,\"reason\":%u", counter, (unsigned)reason);
+    line_end();
+}
+
+static void on_other_counter(void)
+{
+    die("samples of this kind are not recorded", ENOSYS);
+}
+
 /* ---- attaching ---- */
 
 static const struct {
@@ -293,4 +357,35 @@ InitializeInjectionNvtx2(NvtxGetExportTableFunc_t export_table)
     line_begin("attach", 0);
     line_end();
     return 1;
+}
+
+/* Called for each extension.  Counters are recorded; of another one nothing is taken,
+ * but refusing it would make NVTX say of every domain that it is switched off. */
+__attribute__((visibility("default"))) int
+InitializeInjectionNvtxExtension(nvtxExtModuleInfo_t *module)
+{
+    static const struct {
+        size_t id;
+        intptr_t function;
+    } functions[] = {
+        {NVTX3EXT_CBID_nvtxCounterRegister, (intptr_t)on_counter_register},
+        {NVTX3EXT_CBID_nvtxCounterSampleInt64, (intptr_t)on_counter_sample},
+        {NVTX3EXT_CBID_nvtxCounterSampleFloat64, (intptr_t)on_other_counter},
+        {NVTX3EXT_CBID_nvtxCounterSample, (intptr_t)on_other_counter},
+        {NVTX3EXT_CBID_nvtxCounterSampleNoValue, (intptr_t)on_counter_no_value},
+        {NVTX3EXT_CBID_nvtxCounterBatchSubmit, (intptr_t)on_other_counter},
+    };
+    if (module->moduleId != NVTX_EXT_COUNTERS_MODULEID)
+        return 1;
+    if (module->segmentsCount != 1)
+        return 0;
+    lock();
+    bool open = log_is_open();
+    unlock();
+    for (size_t i = 0; open && i < sizeof functions / sizeof functions[0]; i++) {
+        if (functions[i].id >= module->segments->slotCount)
+            return 0;
+        module->segments->functionSlots[functions[i].id] = functions[i].function;
+    }
+    return open;
 }
