@@ -35,10 +35,11 @@ print({
 
 
 @pytest.fixture(scope="module")
-def seen() -> dict[str, object]:
+def seen(tmp_path_factory: pytest.TempPathFactory) -> dict[str, object]:
     done = subprocess.run(
         [sys.executable, "-S", "-c", WATCH],
-        env=environment(), capture_output=True, text=True, check=True, timeout=60,
+        cwd=tmp_path_factory.mktemp("import"), env=environment(), capture_output=True, text=True,
+        check=True, timeout=60,
     )  # fmt: skip
     return ast.literal_eval(done.stdout)
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +16,8 @@ from gpu_narration.cuda.nesting import Nesting
 from gpu_narration.cuda.oom import Failure, recognise
 from gpu_narration.cuda.takers import OTHERS, Takers
 from tests.support.recording import ManualClock, Seen, recorded, recorded_on_mock
+from tests.support.run import run_python
+from tests.support.sample import build_sample
 
 GIB, MIB = 1 << 30, 1 << 20
 
@@ -306,15 +306,11 @@ with gn.start(sys.argv[2], backend="mock", nvtx="off"), ffi.trace_library(lib, v
 
 
 def _run_null(tmp_path: Path, restype: str, *, vram: bool = False) -> list[dict[str, Any]]:
-    from tests.support.sample import build_sample
-
     library, trace = build_sample(tmp_path), tmp_path / "null.gnt"
     code = NULL.format(restype=restype, vram=vram)
-    subprocess.run([sys.executable, "-c", code, library, trace], check=True)
-    shown = subprocess.run(
-        [sys.executable, "-m", "gpu_narration.cli", "show", "--json", trace],
-        check=True, capture_output=True, text=True,
-    )  # fmt: skip
+    run_python(code, str(library), str(trace))
+    show = "from gpu_narration.cli.app import main; import sys; sys.exit(main())"
+    shown = run_python(show, "show", "--json", str(trace))
     return [json.loads(line) for line in shown.stdout.splitlines()]
 
 
