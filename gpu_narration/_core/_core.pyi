@@ -144,6 +144,11 @@ def foreign_adopt(
 def foreign_forget(function_type: type) -> None:
     """boundary/foreign.c"""
 
+def foreign_streams() -> int:
+    """Calls so far of functions that put GPU work on streams of their library's own.
+    boundary/foreign.c
+    """
+
 def set_correlation(value: str | None) -> None:
     """Sets the correlation id of the running context.  boundary/strand.c"""
 

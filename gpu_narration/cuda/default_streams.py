@@ -15,7 +15,8 @@ that is a default stream, the pair of events brackets only what that stream wait
 - Beside work on a stream of which the kind cannot be told, the scope abstains.
 
 *Inside* means: while the scope was open, on its device, seen by an interval or a launch
-of ours, whichever thread made it; or a library that makes its own streams was called.
+of ours, whichever thread made it; or a library that makes its own streams was called, of
+which the core counts the calls (``ffi.trace_library``) or a wrapper tells.
 
 Everything else keeps its number, for it is right about what it says, the time elapsed
 on that stream: a scope with an explicit stream, a launch, a scope on a default stream
@@ -26,6 +27,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from gpu_narration import _core
 from gpu_narration.cuda import reasons
 from gpu_narration.cuda.backend import (
     LEGACY_HANDLE,
@@ -57,21 +59,26 @@ class DefaultScopes:
     Nothing is asked of the driver while there is none.  Safe from any thread.
     """
 
-    __slots__ = ("_backend", "open")
+    __slots__ = ("_backend", "_foreign", "open")
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
         #: Each with the kind of its stream.  While it is empty there is nothing to see.
         self.open: dict[Interval, StreamKind] = {}
+        #: Each with the count of foreign calls when it began.
+        self._foreign: dict[Interval, int] = {}
 
     def enter(self, scope: Interval) -> None:
         """A scope without an explicit stream has begun; only default streams matter."""
         kind = DEFAULT_KINDS.get(scope.stream.handle)
         if kind is not None:
+            self._foreign[scope] = _core.foreign_streams()
             self.open[scope] = kind
 
     def leave(self, scope: Interval) -> None:
-        self.open.pop(scope, None)
+        kind = self.open.pop(scope, None)
+        if kind is not None and self._foreign.pop(scope) != _core.foreign_streams():
+            scope.spoiled = scope.spoiled or _SPOILS[kind, StreamKind.NON_BLOCKING]
 
     def saw(self, stream: Stream) -> None:
         """Work on this stream, now: spoils the scopes that do not bracket it."""

@@ -21,7 +21,9 @@ from gpu_narration import _core
 _MARK = "_gpu_narration_traced"
 
 #: enum scope_flags in the core.
-_VRAM, _HANDLE = 2, 4
+_VRAM, _HANDLE, _STREAMS = 2, 4, 8
+#: In the file names of libraries that make CUDA streams of their own.
+_OWN_STREAMS = ("llama", "ggml", "whisper")
 #: Functions of llama.cpp whose NULL means that a model or a context could not be made.
 _HANDLES = ("llama_model_load*", "llama_load_model*", "llama_init_from_model", "llama_new_context*")
 
@@ -64,6 +66,7 @@ def trace_library(
     include: Iterable[str] = ("*",),
     exclude: Iterable[str] = (),
     vram: bool = False,
+    own_streams: bool | None = None,
 ) -> TracedLibrary:
     """Makes every call through a ctypes library a span: arguments, result or error, time.
 
@@ -71,6 +74,10 @@ def trace_library(
     include, exclude: patterns of function names (``llama_*``), as in :mod:`fnmatch`.
     vram: read device memory at both edges of every call, as :func:`span` does; for
         calls that are rare.
+    own_streams: whether the library puts GPU work on streams of its own.  Events on the
+        current stream do not bracket that work, so a ``gpu=True`` scope round such a
+        call has no number, but a reason.  Default: known of llama.cpp, ggml and whisper
+        by the library's file name.
 
     A span begins before the call and is in the trace even if the call never
     returns.  Integers, floats, strings and bytes are recorded as they are (texts
@@ -95,6 +102,7 @@ def trace_library(
         return known
     name = actor or _library_name(lib)
     included, excluded = _patterns(include), _patterns(exclude)
+    streams = _has_own_streams(lib) if own_streams is None else own_streams
 
     def describe(function: Any) -> tuple[str, str, int] | None:
         symbol = getattr(function, "__name__", None)
@@ -103,7 +111,7 @@ def trace_library(
         if not _matches(symbol, included) or _matches(symbol, excluded):
             return None
         handle = _matches(symbol, _HANDLES) and _gives_a_pointer(function.restype)
-        return name, symbol, vram * _VRAM | handle * _HANDLE
+        return name, symbol, vram * _VRAM | handle * _HANDLE | streams * _STREAMS
 
     traced: Any = type(original)(
         original.__name__,
@@ -136,6 +144,11 @@ def _gives_a_pointer(restype: Any) -> bool:
     if not isinstance(restype, type):
         return False
     return issubclass(restype, (ctypes.c_void_p, ctypes.c_char_p, ctypes._Pointer))
+
+
+def _has_own_streams(lib: ctypes.CDLL) -> bool:
+    name = PurePath(lib._name or "").name.lower()
+    return any(known in name for known in _OWN_STREAMS)
 
 
 def _library_name(lib: ctypes.CDLL) -> str:

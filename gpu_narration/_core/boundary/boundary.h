@@ -137,6 +137,7 @@ struct core {
     uint64_t suppressed; /* events that could not be recorded: no memory, too late */
     unsigned away; /* threads that wait in the recording without the GIL */
     uint64_t waits; /* times a thread waited for the drain */
+    uint64_t foreign_streams; /* calls of FOREIGN_STREAMS functions while something recorded */
 };
 
 extern struct core core;
@@ -235,8 +236,9 @@ uint8_t *put_cut(uint8_t *p, Py_ssize_t left);
 PyObject *summarise(PyObject *value, bool *object); /* new reference, never NULL */
 
 /* scope.c */
-/* FOREIGN_HANDLE: a ctypes function whose NULL means that it could not make something. */
-enum scope_flags { SCOPE_GPU = 1, SCOPE_VRAM = 2, FOREIGN_HANDLE = 4 };
+/* FOREIGN_HANDLE: a ctypes function whose NULL means that it could not make something.
+ * FOREIGN_STREAMS: one whose library puts GPU work on streams of its own. */
+enum scope_flags { SCOPE_GPU = 1, SCOPE_VRAM = 2, FOREIGN_HANDLE = 4, FOREIGN_STREAMS = 8 };
 struct ending {
     enum gn_outcome outcome;
     PyObject *result; /* borrowed, or NULL: none to record */
@@ -290,6 +292,7 @@ int driven_init(void);
 /* foreign.c */
 PyObject *foreign_adopt(PyObject *module, PyObject *args);
 PyObject *foreign_forget(PyObject *module, PyObject *type);
+PyObject *foreign_streams(PyObject *module, PyObject *unused);
 
 /* records.c */
 PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs);

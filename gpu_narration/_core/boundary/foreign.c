@@ -122,6 +122,7 @@ static PyObject *foreign_call(PyObject *self, PyObject *args, PyObject *kwargs)
         return call(self, args, kwargs);
     unsigned flags;
     struct site *site = find_site(self, &flags);
+    core.foreign_streams += (flags & FOREIGN_STREAMS) != 0; /* filtered out or not */
     if (site == NULL || !site_ready(site))
         return call(self, args, kwargs);
     struct scope scope;
@@ -177,4 +178,12 @@ PyObject *foreign_forget(PyObject *module, PyObject *type)
         PyDict_DelItem(describers, type) < 0)
         return NULL;
     Py_RETURN_NONE;
+}
+
+/* foreign_streams() -> how many such calls have begun; a scope compares two answers */
+PyObject *foreign_streams(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(core.foreign_streams);
 }

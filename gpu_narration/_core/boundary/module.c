@@ -117,6 +117,7 @@ static PyMethodDef functions[] = {
      "ends exactly once, whatever leaves the with block."},
     {"foreign_adopt", foreign_adopt, METH_VARARGS, NULL},
     {"foreign_forget", foreign_forget, METH_O, NULL},
+    {"foreign_streams", foreign_streams, METH_NOARGS, NULL},
     {"set_correlation", strand_set_correlation, METH_O, NULL},
     {"set_hooks", FASTCALL(set_hooks), METH_VARARGS | METH_KEYWORDS, NULL},
     {"set_autostart", set_autostart, METH_O, NULL},
