@@ -82,6 +82,18 @@ class NotATraceError(GpuNarrationError):
     slug = "not-a-trace"
 
 
+class MissingExtraError(GpuNarrationError, ImportError):
+    """Something was asked for that needs a package of an extra, which is not installed."""
+
+    slug = "missing-extra"
+
+
+class NoNvmlError(GpuNarrationError):
+    """The machine's memory was asked for and NVML cannot tell it."""
+
+    slug = "no-nvml"
+
+
 class _Internal:
     """Our own failures: counted, shown once a place, raised only in our tests."""
 

@@ -21,6 +21,8 @@ class LazyGroup(click.Group):
         "run": "Runs a Python program and records it.",
         "show": "Prints a trace as text.",
         "spans": "Sums a trace up: spans, waiting, GPU time, memory.",
+        "vram": "Shows who moved device memory and when: lines, a table by scope, a picture.",
+        "watch": "Shows a running trace, or the machine's GPUs, live in the terminal.",
     }
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
@@ -53,6 +55,8 @@ Examples:
   gpu-narration run -o app.gnt app.py --steps 10
   gpu-narration show app.gnt | less
   gpu-narration spans app.gnt
+  gpu-narration vram app.gnt --by-scope
+  gpu-narration watch app.gnt
   gpu-narration filter app.gnt 'info,engine=trace'
   gpu-narration doctor
 

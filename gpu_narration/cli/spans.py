@@ -4,26 +4,18 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
-from gpu_narration._errors import GpuNarrationError
 from gpu_narration.cli.options import color_option, report_errors, wants_color
+from gpu_narration.cli.progress import given_trace, progress
 from gpu_narration.timeline.order import SORT_KEYS, SortKey
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from gpu_narration.timeline.gpu_time import By
-    from gpu_narration.tracefile import Event, Trace
-
-#: How many events are read between two looks at the progress bar.
-_STRIDE = 20_000
 
 
 def _actors(
@@ -32,14 +24,9 @@ def _actors(
     incomplete: str,
 ) -> list[CompletionItem]:
     """The actors of the trace on the command line, for the shell's completion."""
-    from gpu_narration.tracefile import Trace
-
-    # With an option half written click leaves the arguments where they are.
-    given = ctx.params.get("trace") or next(iter(ctx.args), None)
-    try:
-        trace = Trace(given or "")
-    except (GpuNarrationError, OSError):
-        return []  # no trace yet: the shell has nothing to offer
+    trace = given_trace(ctx)
+    if trace is None:
+        return []  # the shell has nothing to offer
     sites = [site for process in trace.processes for site in process.decoder.sites.values()]
     actors = {site.names[0] for site in sites if site.names[0]}
     return [CompletionItem(actor) for actor in sorted(actors) if actor.startswith(incomplete)]
@@ -99,7 +86,7 @@ def spans(
     from gpu_narration.views.summary_object import summary_object
 
     opened = Trace(trace)
-    with _progress(opened) as events:
+    with progress(opened) as events:
         summary = summarise(
             events, opened.annotations, by=by, actors=frozenset(actor), correlation=correlation,
             uuids=device_uuids(opened),
@@ -123,34 +110,3 @@ def spans(
         click.echo(f"There are no events{of} in {trace}.", err=True)
     if is_damaged(notices):
         sys.exit(3)
-
-
-@contextmanager
-def _progress(trace: Trace) -> Iterator[Iterable[Event]]:
-    """The events, with a bar on stderr if that is a terminal and they are many."""
-    points = [point.monotonic_ns for p in trace.processes for point in p.decoder.clock.points]
-    if not sys.stderr.isatty() or not points:
-        yield trace.events()
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
-
-    # Events come in the order of time, so the time of the last one tells how far it is.
-    begin_ns, end_ns = min(points), max(points)
-    bar = Progress(
-        TextColumn("Reading {task.fields[count]:,} events"), BarColumn(), TimeRemainingColumn(),
-        console=Console(stderr=True), transient=True,
-    )  # fmt: skip
-    task = bar.add_task("read", total=max(end_ns - begin_ns, 1), count=0)
-
-    def counted() -> Iterator[Event]:
-        for count, event in enumerate(trace.events(), 1):
-            if count % _STRIDE == 0:
-                bar.update(task, completed=event.monotonic_ns - begin_ns, count=count)
-                bar.start()  # short traces never show a bar; it may be started again
-            yield event
-
-    try:
-        yield counted()
-    finally:
-        bar.stop()
