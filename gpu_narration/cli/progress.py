@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-import click
-
 from gpu_narration._errors import GpuNarrationError
 
 if TYPE_CHECKING:
+    import click
+
     from gpu_narration.tracefile import Event, Trace
 
 #: How many events are read between two looks at the progress bar.

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from gpu_narration.timeline.values import is_number
-from gpu_narration.tracefile import Event, Trace
+from gpu_narration.tracefile import Event, Note, Trace
 from gpu_narration.tracefile.format import Value
 
 #: Stands for "unknown" in a series of bytes.
@@ -176,9 +176,22 @@ class Devices:
         if index is None:
             return None
         uuid = event.fields.get("uuid")
-        if isinstance(uuid, str) and uuid:
-            self._uuids[event.process, index] = uuid
-        return self.of(event.process, index, simulated=event.fields.get("simulated") is True)
+        simulated = event.fields.get("simulated") is True
+        return self.of_reading(
+            event.process, index, uuid if isinstance(uuid, str) else "", simulated=simulated
+        )
+
+    def of_reading(
+        self, process: int, index: int, uuid: str, *, simulated: bool = False
+    ) -> DeviceMemory:
+        """The device of a reading that says itself whose it is; ``uuid`` may be empty."""
+        if uuid:
+            self.learn(process, index, uuid)
+        return self.of(process, index, simulated=simulated)
+
+    def learn(self, process: int, index: int, uuid: str) -> None:
+        """Says which GPU an index in a process means."""
+        self._uuids[process, index] = uuid
 
     def of(self, process: int, index: int, *, simulated: bool) -> DeviceMemory:
         uuid = self._uuids.get((process, index))
@@ -194,16 +207,21 @@ class Devices:
 
 def uuids_of(trace: Trace) -> dict[tuple[int, int], str]:
     """Which GPU a device index means, by (process, index), where a note of the trace says it."""
-    uuids: dict[tuple[int, int], str] = {}
-    for process in trace.processes:
-        for note in process.notes:
-            if note.topic not in ("device", "vram_device"):
-                continue
-            index = note.fields.get("index", note.fields.get("device"))
-            uuid = note.fields.get("uuid")
-            if is_number(index) and isinstance(uuid, str) and uuid:
-                uuids[process.index, index] = uuid
-    return uuids
+    return {
+        (process.index, index): uuid
+        for process in trace.processes
+        for index, uuid in map(uuid_of, process.notes)
+        if index is not None
+    }
+
+
+def uuid_of(note: Note) -> tuple[int, str] | tuple[None, str]:
+    """The index and the UUID of a device, where a note says them; else None."""
+    index = note.fields.get("index", note.fields.get("device"))
+    uuid = note.fields.get("uuid")
+    if note.topic in ("device", "vram_device") and is_number(index) and isinstance(uuid, str):
+        return (index, uuid) if uuid else (None, "")
+    return None, ""
 
 
 def names(devices: Iterable[DeviceMemory], pids: Sequence[int] = ()) -> dict[int, str]:
@@ -217,7 +235,9 @@ def names(devices: Iterable[DeviceMemory], pids: Sequence[int] = ()) -> dict[int
         name = device.name
         if count[name] > 1:
             name += f" {device.uuid}" if device.process is None else ""
-            name += f" of process {_pid(device.process, pids)}" if device.process is not None else ""
+            name += (
+                f" of process {_pid(device.process, pids)}" if device.process is not None else ""
+            )
         shown[id(device)] = name + (" simulated" if device.simulated else "")
     return shown
 

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from gpu_narration._errors import NotATraceError
 from gpu_narration._marker import is_live, read_marker
+from gpu_narration._types import Kind
 from gpu_narration.tracefile import format as fmt
 from gpu_narration.tracefile.decoder import Fragment, ProcessDecoder
 from gpu_narration.tracefile.events import Event, Note, Notice
@@ -35,6 +36,8 @@ class Batch:
     """What one look at the trace found."""
 
     events: list[Event] = field(default_factory=list)
+    #: (when, how many): events of kinds that are skipped; the time is that of the last of them.
+    skipped: list[tuple[int, int]] = field(default_factory=list)
     #: (process, event id) of events that were annotated.
     annotated: list[tuple[int, int]] = field(default_factory=list)
     notes: list[Note] = field(default_factory=list)
@@ -42,14 +45,30 @@ class Batch:
     ended: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class FollowedProcess:
+    """One process of a trace that is followed.
+
+    ended: it ended, well or not, and everything was read.  behind_bytes: what is written
+    and not read yet.
+    """
+
+    index: int
+    pid: int
+    ended: bool
+    dropped: int
+    behind_bytes: int
+    notes: list[Note]
+
+
 class _Tail:
     """The segments of one process, read up to their ends as those move."""
 
-    def __init__(self, index: int, name: str, directory: Path) -> None:
+    def __init__(self, index: int, name: str, directory: Path, skip: frozenset[Kind]) -> None:
         self.index = index
         self._name = name
         self._directory = directory
-        self.decoder = ProcessDecoder(index)
+        self.decoder = ProcessDecoder(index, skip=skip)
         self.done = False
         self._segment = 0
         #: Where the next block of the segment begins.
@@ -61,13 +80,34 @@ class _Tail:
         #: How far each chunk was read.
         self._written: dict[int, int] = {}
 
-    def poll(self, batch: Batch) -> bool:
-        """Reads what is new; whether there was anything."""
+    @property
+    def pid(self) -> int:
+        return int(self._name.partition("-")[0])
+
+    def behind_bytes(self) -> int:
+        """How much is written and not read yet, without what is still in the ring."""
+        left, segment, position = 0, self._segment, self._position
+        while (path := self._path(segment)).exists():
+            left += max(0, path.stat().st_size - position)
+            segment, position = segment + 1, fmt.FILE_HEADER.size
+        return left
+
+    def dropped(self) -> int:
+        """Events that were dropped because the ring was full, as far as was told."""
+        told = sum(self.decoder.dropped.values())
+        for note in reversed(self.decoder.notes):
+            if note.topic == "end":
+                counted = note.fields.get("dropped")
+                return max(told, counted) if isinstance(counted, int) else told
+        return told
+
+    def poll(self, batch: Batch, most_bytes: int) -> bool:
+        """Reads what is new, about so much of it; whether there was anything."""
         ring = self._directory / f"{self._name}.ring"
         # Looked at first: what a process wrote before it ended is then read below.
         running = ring.exists() and is_live(ring)
         before = len(self._unread)
-        while sum(map(_size, self._unread)) < _POLL_BYTES and (
+        while sum(map(_size, self._unread)) < most_bytes and (
             fragments := self._read(ended=not running)
         ):
             self._unread += fragments
@@ -82,6 +122,8 @@ class _Tail:
         self._unread.clear()
         if not running and not found:
             self._finish(ring, events, batch)
+        batch.skipped += self.decoder.skipped
+        self.decoder.skipped.clear()
         batch.events += heapq.merge(*events, key=lambda event: event.monotonic_ns)
         return found
 
@@ -214,24 +256,30 @@ def _is_segment(header: bytes) -> bool:
 
 
 class Follower:
-    """Follows a trace directory; raises NotATraceError if it is none."""
+    """Follows a trace directory; raises NotATraceError if it is none.
 
-    def __init__(self, path: str | os.PathLike[str]) -> None:
+    Events of the kinds in ``skip`` are counted and not given, which is several times faster.
+    """
+
+    def __init__(
+        self, path: str | os.PathLike[str], *, skip: frozenset[Kind] = frozenset()
+    ) -> None:
         self.path = Path(path)
         if read_marker(self.path) is None:
             raise NotATraceError(
                 f"{self.path} is no trace of gpu_narration", next_step="check the path"
             )
+        self._skip = skip
         self._tails: dict[str, _Tail] = {}
         self.pause_s = 0.02
 
-    def poll(self) -> Batch:
-        """Everything that has come since the last look."""
+    def poll(self, most_bytes: int = _POLL_BYTES) -> Batch:
+        """What has come since the last look, of each process about ``most_bytes``."""
         batch = Batch()
         for name in sorted(find_processes(self.path)):
             if name not in self._tails:
-                self._tails[name] = _Tail(len(self._tails), name, self.path)
-        found = [tail.poll(batch) for tail in self._tails.values()]
+                self._tails[name] = _Tail(len(self._tails), name, self.path, self._skip)
+        found = [tail.poll(batch, most_bytes) for tail in self._tails.values()]
         self.pause_s = 0.02 if any(found) else min(0.2, self.pause_s * 1.5)
         batch.events.sort(key=lambda event: event.monotonic_ns)
         batch.ended = bool(self._tails) and all(tail.done for tail in self._tails.values())
@@ -243,6 +291,26 @@ class Follower:
             if tail.index == event.process:
                 return tail.decoder.annotations.get(event.span_id or event.id, {})
         return {}
+
+    def forget(self, process: int, event_id: int) -> dict[str, Value]:
+        """What is known by now of an event beyond its record, for the last time.
+
+        Who follows for hours and has no more use for it would keep it all.
+        """
+        for tail in self._tails.values():
+            if tail.index == process:
+                return tail.decoder.annotations.pop(event_id, {})
+        return {}
+
+    def processes(self) -> list[FollowedProcess]:
+        """The processes that took part so far."""
+        return [
+            FollowedProcess(
+                tail.index, tail.pid, tail.done, tail.dropped(), tail.behind_bytes(),
+                tail.decoder.notes,
+            )
+            for tail in self._tails.values()
+        ]  # fmt: skip
 
     def notices(self) -> list[Notice]:
         """What is wrong or lost; read from the files once the trace has ended."""

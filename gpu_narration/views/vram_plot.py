@@ -125,9 +125,7 @@ class Picture:
 
     def time_ticks(self) -> list[tuple[int, str]]:
         """Times and their labels in s."""
-        first, last = (
-            (time_ns - self.origin_ns) / 1e9 for time_ns in (self.begin_ns, self.end_ns)
-        )
+        first, last = ((time_ns - self.origin_ns) / 1e9 for time_ns in (self.begin_ns, self.end_ns))
         return [
             (self.origin_ns + round(seconds * 1e9), label)
             for seconds, label in _ticks(first, last, 10)

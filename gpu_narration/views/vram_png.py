@@ -118,7 +118,9 @@ class _Sheet:
         for capacity in sorted(count for count in drawn if count <= picture.top_bytes):
             y = picture.y(capacity)
             self._line([LEFT, right], [y, y], "#777777", 1, (0, (7, 4)))
-            self._text(right - 4, y - 8, f"capacity {size(capacity)}", anchor="right", color="#555555")
+            self._text(
+                right - 4, y - 8, f"capacity {size(capacity)}", anchor="right", color="#555555"
+            )
 
     def _lanes(self) -> None:
         for index, lane in enumerate(self._picture.lanes):
@@ -164,7 +166,9 @@ class _Sheet:
     def _box(self, x: float, y: float, width: float, height: float, color: str) -> None:
         from matplotlib.patches import Rectangle
 
-        self._axes.add_patch(Rectangle((x, y), width, height, facecolor=color, linewidth=0, zorder=2))
+        self._axes.add_patch(
+            Rectangle((x, y), width, height, facecolor=color, linewidth=0, zorder=2)
+        )
 
     def _text(
         self, x: float, y: float, text: str, *, anchor: str = "left", points: int = 12,

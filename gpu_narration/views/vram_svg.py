@@ -32,12 +32,13 @@ _STYLE = (
 
 def svg(picture: Picture) -> str:
     """A whole SVG document, also good inside HTML."""
+    extent = f'width="{WIDTH}" height="{picture.height}"'
+    box = f'viewBox="0 0 {WIDTH} {picture.height}"'
     return "\n".join(
         [
-            f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {picture.height}" '
-            f'width="{WIDTH}" height="{picture.height}" role="img">',
+            f'<svg xmlns="http://www.w3.org/2000/svg" {box} {extent} role="img">',
             f"<title>{escape(picture.title)}</title><style>{_STYLE}</style>",
-            f'<rect width="{WIDTH}" height="{picture.height}" fill="#fff"/>',
+            f'<rect {extent} fill="#fff"/>',
             _text(LEFT, 26, picture.title, css="t"),
             *_legend(picture),
             *_grid(picture),
@@ -84,7 +85,11 @@ def capacity_text(picture: Picture) -> str:
 
 
 def _drawn(picture: Picture) -> set[int]:
-    return {line.capacity for line in picture.lines if line.capacity and line.capacity <= picture.top_bytes}
+    return {
+        line.capacity
+        for line in picture.lines
+        if line.capacity and line.capacity <= picture.top_bytes
+    }
 
 
 def _grid(picture: Picture) -> Iterator[str]:
@@ -105,7 +110,9 @@ def _grid(picture: Picture) -> Iterator[str]:
     yield f'<line class="a" x1="{LEFT}" x2="{right}" y1="{bottom}" y2="{bottom}"/>'
     yield f'<line class="a" x1="{LEFT}" x2="{right}" y1="{picture.axis_y}" y2="{picture.axis_y}"/>'
     yield f'<line class="a" x1="{LEFT}" x2="{LEFT}" y1="{picture.plot_top}" y2="{picture.axis_y}"/>'
-    yield _text((LEFT + right) / 2, picture.axis_y + 38, "s since the trace began", anchor="middle", css="m")
+    yield _text(
+        (LEFT + right) / 2, picture.axis_y + 38, "s since the trace began", anchor="middle", css="m"
+    )
     for capacity in sorted(_drawn(picture)):
         y = picture.y(capacity)
         yield (
@@ -196,6 +203,6 @@ def _text(
 ) -> str:
     return (
         f'<text x="{x:.1f}" y="{y:.1f}"{f" text-anchor={anchor!r}" if anchor != "start" else ""}'
-        f'{f" class={css!r}" if css else ""}{" xml:space=" + repr("preserve") if keep else ""}>'
+        f"{f' class={css!r}' if css else ''}{' xml:space=' + repr('preserve') if keep else ''}>"
         f"{escape(text)}</text>"
     )

@@ -128,12 +128,12 @@ def _footnotes(rows: Sequence[ScopeRow], named: dict[int, str]) -> list[str]:
         for reason, count in row.unsure.items():
             moves = "1 move" if count == 1 else f"{count} moves"
             lines.append(f"{where}: {moves} may belong elsewhere: {reason}")
-    for device in {id(row.device): row.device for row in rows}.values():
-        if device.moves and len(device.processes) > 1:
-            lines.append(
-                f"{named[id(device)]} was watched by {len(device.processes)} processes: each tells "
-                "what it saw, so one move may stand under scopes of several"
-            )
+    lines += [
+        f"{safe(named[id(device)])} was watched by {len(device.processes)} processes: each tells "
+        "what it saw, so one move may stand under scopes of several"
+        for device in {id(row.device): row.device for row in rows}.values()
+        if device.moves and len(device.processes) > 1
+    ]
     return ["", *lines] if lines else []
 
 

@@ -1,0 +1,256 @@
+"""What a running trace is doing now: kept small however long it runs."""
+
+from __future__ import annotations
+
+import time
+from collections import OrderedDict, deque
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from gpu_narration._types import Kind
+from gpu_narration.timeline.values import is_number
+from gpu_narration.timeline.vram_devices import DeviceMemory, Devices, names, number, uuid_of
+from gpu_narration.tracefile import Event, Phase
+from gpu_narration.tracefile.follow import Batch, Follower
+from gpu_narration.tracefile.format import Value
+
+#: How much of each process is read between two looks at the keyboard.
+_BATCH_BYTES = 1 << 20
+#: Events a second are counted over so long, in stretches of so long.
+_RATE_NS, _STRETCH_NS = 2_000_000_000, 100_000_000
+#: The newest moves and narrations that are kept, the rows of GPU work, and the events
+#: whose GPU time is still to come.
+_NEWEST, _ROWS, _AWAITED = 100, 2000, 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class LiveMove:
+    """Memory that moved; ``scope`` is None outside all."""
+
+    monotonic_ns: int
+    device: DeviceMemory
+    before_bytes: int | None
+    used_bytes: int | None
+    scope: str | None
+    correlation: str | None
+
+
+@dataclass(slots=True)
+class LiveWork:
+    """Launches of one kernel, or spans of one name, on one stream: elapsed there."""
+
+    name: str
+    is_launch: bool
+    device: int | None
+    stream: int | None
+    simulated: bool
+    calls: int = 0
+    elapsed_ns: int = 0
+    longest_ns: int = 0
+
+
+@dataclass(slots=True)
+class LiveState:
+    """One look at a trace, or at the machine.
+
+    status: running, ended, died, or machine.
+    now_ns: CLOCK_MONOTONIC, to which ages are counted.
+    since_ns: when it began.  events_per_s: None where there are no events to be counted.
+    notes: what the one who looks should know besides.
+    """
+
+    title: str
+    status: str
+    now_ns: int
+    since_ns: int | None
+    devices: list[DeviceMemory] = field(default_factory=list)
+    names: dict[int, str] = field(default_factory=dict)
+    moves: list[LiveMove] = field(default_factory=list)
+    work: list[LiveWork] = field(default_factory=list)
+    narrations: list[Event] = field(default_factory=list)
+    events: int | None = None
+    events_per_s: float | None = None
+    dropped: int | None = None
+    processes: int = 0
+    untimed: int = 0
+    notes: list[str] = field(default_factory=list)
+
+
+class LiveTrace:
+    """Follows a trace; raises NotATraceError if there is none."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._follower = Follower(path)
+        self._devices = Devices()
+        self._moves: deque[LiveMove] = deque(maxlen=_NEWEST)
+        self._narrations: deque[Event] = deque(maxlen=_NEWEST)
+        self._work: dict[tuple[object, ...], LiveWork] = {}
+        self._awaited: OrderedDict[tuple[int, int], tuple[str, bool]] = OrderedDict()
+        self._counts: deque[tuple[int, int]] = deque()
+        self._notes_seen: dict[int, int] = {}
+        self._events = 0
+        self._untimed = 0
+        self._first_ns: int | None = None
+        self._last_ns = 0
+        self.ended = False
+
+    def poll(self) -> bool:
+        """Takes in what has come, or a part of it; whether there was anything."""
+        batch = self._follower.poll(_BATCH_BYTES)
+        self._learn_devices()
+        for event in batch.events:
+            self._take(event)
+        self._learn(batch)
+        self.ended = batch.ended
+        return bool(batch.events or batch.annotated)
+
+    def catch_up(self) -> None:
+        """Takes in all that there is now."""
+        while self.poll():
+            pass
+
+    def state(self, now_ns: int | None = None) -> LiveState:
+        """What there is to see."""
+        processes = self._follower.processes()
+        running = [process for process in processes if not process.ended]
+        if now_ns is None:
+            now_ns = time.monotonic_ns() if running else self._last_ns
+        died = [
+            process.pid
+            for process in processes
+            if process.ended and not any(note.topic == "end" for note in process.notes)
+        ]
+        notes = [f"process {pid} died while it recorded" for pid in died]
+        behind = sum(process.behind_bytes for process in processes)
+        if behind > 4 * _BATCH_BYTES:
+            notes.append(f"catching up: {behind >> 20} MiB to read")
+        if not processes:
+            notes.append("no process has begun to record yet")
+        devices = list(self._devices)
+        if not devices:
+            notes += self._why_no_memory()
+        pids = [process.pid for process in processes]
+        return LiveState(
+            title=self._path.name,
+            status="running" if running or not processes else "died" if died else "ended",
+            now_ns=now_ns,
+            since_ns=self._first_ns,
+            devices=devices,
+            names=names(devices, pids),
+            moves=list(reversed(self._moves)),
+            work=sorted(self._work.values(), key=lambda work: -work.elapsed_ns),
+            narrations=list(reversed(self._narrations)),
+            events=self._events,
+            events_per_s=self._rate(now_ns),
+            dropped=sum(process.dropped for process in processes),
+            processes=len(processes),
+            untimed=self._untimed,
+            notes=notes,
+        )
+
+    def _learn_devices(self) -> None:
+        for process in self._follower.processes():
+            for note in process.notes[self._notes_seen.get(process.index, 0) :]:
+                index, uuid = uuid_of(note)
+                if index is not None:
+                    self._devices.learn(process.index, index, uuid)
+            self._notes_seen[process.index] = len(process.notes)
+
+    def _take(self, event: Event) -> None:
+        self._events += 1
+        self._first_ns = event.monotonic_ns if self._first_ns is None else self._first_ns
+        self._last_ns = max(self._last_ns, event.monotonic_ns)
+        stretch = event.monotonic_ns // _STRETCH_NS
+        if self._counts and self._counts[-1][0] >= stretch:
+            self._counts[-1] = (self._counts[-1][0], self._counts[-1][1] + 1)
+        else:
+            self._counts.append((stretch, 1))
+            while self._counts[0][0] < stretch - 2 * _RATE_NS // _STRETCH_NS:
+                self._counts.popleft()
+        if event.kind is Kind.VRAM:
+            self._move(event)
+        elif event.kind is Kind.NARRATION:
+            self._narrations.append(event)
+        elif event.kind is Kind.LAUNCH:
+            self._await(event.process, event.id, event.names[2] or "?", event.fields, launch=True)
+        elif event.phase is Phase.END and event.span_id is not None:
+            name = f"{event.names[0] or '?'} {event.names[1] or '?'}"
+            self._await(event.process, event.span_id, name, {}, launch=False)
+
+    def _move(self, event: Event) -> None:
+        device = self._devices.of_event(event)
+        if device is None:
+            return
+        fields = event.fields
+        device.read(event.monotonic_ns, fields)
+        scope = fields.get("in_scope")
+        before = number(fields, "before_bytes")
+        if before is None:
+            return  # the first reading is no move
+        self._moves.append(
+            LiveMove(
+                event.monotonic_ns, device, before, number(fields, "used_bytes"),
+                scope if isinstance(scope, str) else None, event.correlation,
+            )
+        )  # fmt: skip
+
+    def _await(
+        self, process: int, number_: int, name: str, fields: Mapping[str, Value], *, launch: bool
+    ) -> None:
+        """GPU time of an event: what is known now, or comes later."""
+        known = {**fields, **self._follower.forget(process, number_)}
+        if "gpu_ns" in known:
+            self._count(name, known, launch=launch)
+            return
+        self._awaited[process, number_] = name, launch
+        if len(self._awaited) > _AWAITED:
+            self._awaited.popitem(last=False)
+
+    def _learn(self, batch: Batch) -> None:
+        for process, event_id in batch.annotated:
+            awaited = self._awaited.pop((process, event_id), None)
+            if awaited is None:
+                continue  # its event is still to come
+            known = self._follower.forget(process, event_id)
+            if "gpu_ns" in known:
+                self._count(awaited[0], known, launch=awaited[1])
+            else:
+                self._awaited[process, event_id] = awaited  # this was of something else
+
+    def _count(self, name: str, known: Mapping[str, Value], *, launch: bool) -> None:
+        elapsed_ns = number(known, "gpu_ns")
+        if elapsed_ns is None:
+            self._untimed += 1
+            return
+        device, stream = known.get("device"), known.get("stream")
+        simulated = known.get("simulated") is True
+        key = (name, launch, device, stream, simulated)
+        if key not in self._work and len(self._work) >= _ROWS:
+            name, key = "(other work)", ("", launch, None, None, simulated)
+            device = stream = None
+        work = self._work.get(key)
+        if work is None:
+            work = self._work[key] = LiveWork(
+                name, launch, device if is_number(device) else None,
+                stream if is_number(stream) else None, simulated,
+            )  # fmt: skip
+        work.calls += 1
+        work.elapsed_ns += elapsed_ns
+        work.longest_ns = max(work.longest_ns, elapsed_ns)
+
+    def _rate(self, now_ns: int) -> float:
+        first = (now_ns - _RATE_NS) // _STRETCH_NS
+        seen_ns = _RATE_NS
+        if self._first_ns is not None:
+            seen_ns = max(_STRETCH_NS, min(_RATE_NS, now_ns - self._first_ns))
+        return sum(count for stretch, count in self._counts if stretch >= first) * 1e9 / seen_ns
+
+    def _why_no_memory(self) -> list[str]:
+        for process in self._follower.processes():
+            for note in reversed(process.notes):
+                reason = note.fields.get("reason")
+                if note.topic == "vram" and isinstance(reason, str):
+                    return [f"no memory readings: no NVML: {reason}"]
+        return []
