@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import select
 import signal
 import sys
@@ -41,18 +42,23 @@ class Keyboard:
         if self._file is not None:
             termios.tcsetattr(self._file, termios.TCSADRAIN, self._before)  # type: ignore[arg-type]
 
+    @property
+    def listens(self) -> bool:
+        """Whether there are keys at all."""
+        return self._file is not None
+
     def wait(self, seconds: float) -> str:
-        """Waits that long for a key; "" if there was none."""
+        """Waits that long for a key; those that were pressed, "" if there was none."""
         if self._file is None:
             time.sleep(seconds)
             return ""
         ready, _, _ = select.select([self._file], [], [], seconds)
         if not ready:
             return ""
-        key = sys.stdin.read(1)
-        if not key:  # the terminal is gone
+        pressed = os.read(self._file, 64)
+        if not pressed:  # the terminal is gone
             self._file = None
-        return key
+        return pressed.decode(errors="replace")
 
 
 def _end(number: int, frame: FrameType | None) -> None:  # noqa: ARG001 - as signal calls it

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import sys
 import time
@@ -70,7 +71,7 @@ def watch(
     source: _Source = _Machine() if trace is None else _Trace(trace)
     if as_json:
         print(json.dumps(live_object(source.look_once()), indent=2, ensure_ascii=False))
-    elif once or not sys.stdout.isatty():
+    elif once or not sys.stdout.isatty() or os.environ.get("TERM") in (None, "", "dumb"):
         width = shutil.get_terminal_size((100, 40)).columns
         for line in plain(source.look_once(), width=width, height=60, voice=voice):
             print(line)
@@ -88,22 +89,19 @@ def _live(source: _Source, period_s: float, voice: str, *, colored: bool) -> Non
     console = Console(no_color=not colored, highlight=False)
     state = source.look(time.monotonic() + period_s)
     try:
-        with (
-            Keyboard() as keyboard,
-            Live(
-                LiveView(state, voice=voice), console=console, screen=True, auto_refresh=False
-            ) as live,
-        ):
-            live.refresh()
-            while not source.ended:
-                if keyboard.wait(period_s) in ("q", "Q"):
-                    break
-                state = source.look(time.monotonic() + period_s)
-                live.update(LiveView(state, voice=voice), refresh=True)
+        with Keyboard() as keyboard:
+            last_line = "q ends" if keyboard.listens else "Ctrl-C ends"
+            first = LiveView(state, voice=voice, last_line=last_line)
+            with Live(first, console=console, screen=True, auto_refresh=False) as live:
+                live.refresh()
+                while not source.ended and "q" not in keyboard.wait(period_s).lower():
+                    state = source.look(time.monotonic() + period_s)
+                    view = LiveView(state, voice=voice, last_line=last_line)
+                    live.update(view, refresh=True)
     except KeyboardInterrupt:
         pass  # the usual end
     # What was seen last stays on the screen that the program was called from.
-    console.print(LiveView(state, voice=voice, keys=False), height=max(1, console.height - 2))
+    console.print(LiveView(state, voice=voice), height=max(1, console.height - 2))
 
 
 class _Trace:

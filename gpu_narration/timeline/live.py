@@ -15,8 +15,12 @@ from gpu_narration.tracefile import Event, Phase
 from gpu_narration.tracefile.follow import Batch, Follower
 from gpu_narration.tracefile.format import Value
 
+#: What is counted and not looked at.
+_COUNTED = frozenset({Kind.TINY, Kind.CORRELATED, Kind.ENTER, Kind.EXIT, Kind.LOOP, Kind.STATE})
 #: How much of each process is read between two looks at the keyboard.
 _BATCH_BYTES = 1 << 20
+#: So much that is not read yet is worth a word.
+_FAR_BEHIND = 4 << 20
 #: Events a second are counted over so long, in stretches of so long.
 _RATE_NS, _STRETCH_NS = 2_000_000_000, 100_000_000
 #: The newest moves and narrations that are kept, the rows of GPU work, and the events
@@ -82,14 +86,17 @@ class LiveTrace:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        self._follower = Follower(path)
+        self._follower = Follower(path, skip=_COUNTED)
         self._devices = Devices()
         self._moves: deque[LiveMove] = deque(maxlen=_NEWEST)
         self._narrations: deque[Event] = deque(maxlen=_NEWEST)
         self._work: dict[tuple[object, ...], LiveWork] = {}
         self._awaited: OrderedDict[tuple[int, int], tuple[str, bool]] = OrderedDict()
-        self._counts: deque[tuple[int, int]] = deque()
+        #: Events by the stretch of time that they lie in.
+        self._counts: dict[int, int] = {}
         self._notes_seen: dict[int, int] = {}
+        #: Of the newest spans: for which request they work.
+        self._requests: OrderedDict[tuple[int, int], str] = OrderedDict()
         self._events = 0
         self._untimed = 0
         self._first_ns: int | None = None
@@ -100,11 +107,14 @@ class LiveTrace:
         """Takes in what has come, or a part of it; whether there was anything."""
         batch = self._follower.poll(_BATCH_BYTES)
         self._learn_devices()
+        for when_ns, count in batch.skipped:
+            self._count(when_ns, count)
         for event in batch.events:
+            self._count(event.monotonic_ns, 1)
             self._take(event)
         self._learn(batch)
         self.ended = batch.ended
-        return bool(batch.events or batch.annotated)
+        return bool(batch.events or batch.skipped or batch.annotated)
 
     def catch_up(self) -> None:
         """Takes in all that there is now."""
@@ -124,7 +134,7 @@ class LiveTrace:
         ]
         notes = [f"process {pid} died while it recorded" for pid in died]
         behind = sum(process.behind_bytes for process in processes)
-        if behind > 4 * _BATCH_BYTES:
+        if behind > _FAR_BEHIND:
             notes.append(f"catching up: {behind >> 20} MiB to read")
         if not processes:
             notes.append("no process has begun to record yet")
@@ -140,10 +150,10 @@ class LiveTrace:
             devices=devices,
             names=names(devices, pids),
             moves=list(reversed(self._moves)),
-            work=sorted(self._work.values(), key=lambda work: -work.elapsed_ns),
+            work=sorted(self._work.values(), key=lambda work: (-work.elapsed_ns, work.name)),
             narrations=list(reversed(self._narrations)),
             events=self._events,
-            events_per_s=self._rate(now_ns),
+            events_per_s=self._rate(now_ns if behind <= _FAR_BEHIND else self._last_ns),
             dropped=sum(process.dropped for process in processes),
             processes=len(processes),
             untimed=self._untimed,
@@ -159,25 +169,29 @@ class LiveTrace:
             self._notes_seen[process.index] = len(process.notes)
 
     def _take(self, event: Event) -> None:
-        self._events += 1
-        self._first_ns = event.monotonic_ns if self._first_ns is None else self._first_ns
-        self._last_ns = max(self._last_ns, event.monotonic_ns)
-        stretch = event.monotonic_ns // _STRETCH_NS
-        if self._counts and self._counts[-1][0] >= stretch:
-            self._counts[-1] = (self._counts[-1][0], self._counts[-1][1] + 1)
-        else:
-            self._counts.append((stretch, 1))
-            while self._counts[0][0] < stretch - 2 * _RATE_NS // _STRETCH_NS:
-                self._counts.popleft()
         if event.kind is Kind.VRAM:
             self._move(event)
         elif event.kind is Kind.NARRATION:
             self._narrations.append(event)
         elif event.kind is Kind.LAUNCH:
             self._await(event.process, event.id, event.names[2] or "?", event.fields, launch=True)
+        elif event.phase is Phase.BEGIN and event.correlation is not None:
+            self._requests[event.process, event.id] = event.correlation
+            if len(self._requests) > _ROWS:
+                self._requests.popitem(last=False)
         elif event.phase is Phase.END and event.span_id is not None:
             name = f"{event.names[0] or '?'} {event.names[1] or '?'}"
             self._await(event.process, event.span_id, name, {}, launch=False)
+
+    def _count(self, when_ns: int, count: int) -> None:
+        self._events += count
+        self._first_ns = when_ns if self._first_ns is None else min(self._first_ns, when_ns)
+        self._last_ns = max(self._last_ns, when_ns)
+        stretch = when_ns // _STRETCH_NS
+        self._counts[stretch] = self._counts.get(stretch, 0) + count
+        if len(self._counts) > 4 * _RATE_NS // _STRETCH_NS:
+            first = self._last_ns // _STRETCH_NS - 2 * _RATE_NS // _STRETCH_NS
+            self._counts = {at: many for at, many in self._counts.items() if at >= first}
 
     def _move(self, event: Event) -> None:
         device = self._devices.of_event(event)
@@ -185,14 +199,17 @@ class LiveTrace:
             return
         fields = event.fields
         device.read(event.monotonic_ns, fields)
-        scope = fields.get("in_scope")
+        scope, span = fields.get("in_scope"), fields.get("in_span")
+        request = event.correlation
+        if request is None and is_number(span):
+            request = self._requests.get((event.process, span))
         before = number(fields, "before_bytes")
         if before is None:
             return  # the first reading is no move
         self._moves.append(
             LiveMove(
                 event.monotonic_ns, device, before, number(fields, "used_bytes"),
-                scope if isinstance(scope, str) else None, event.correlation,
+                scope if isinstance(scope, str) else None, request,
             )
         )  # fmt: skip
 
@@ -202,7 +219,7 @@ class LiveTrace:
         """GPU time of an event: what is known now, or comes later."""
         known = {**fields, **self._follower.forget(process, number_)}
         if "gpu_ns" in known:
-            self._count(name, known, launch=launch)
+            self._work_done(name, known, launch=launch)
             return
         self._awaited[process, number_] = name, launch
         if len(self._awaited) > _AWAITED:
@@ -215,11 +232,11 @@ class LiveTrace:
                 continue  # its event is still to come
             known = self._follower.forget(process, event_id)
             if "gpu_ns" in known:
-                self._count(awaited[0], known, launch=awaited[1])
+                self._work_done(awaited[0], known, launch=awaited[1])
             else:
                 self._awaited[process, event_id] = awaited  # this was of something else
 
-    def _count(self, name: str, known: Mapping[str, Value], *, launch: bool) -> None:
+    def _work_done(self, name: str, known: Mapping[str, Value], *, launch: bool) -> None:
         elapsed_ns = number(known, "gpu_ns")
         if elapsed_ns is None:
             self._untimed += 1
@@ -245,7 +262,7 @@ class LiveTrace:
         seen_ns = _RATE_NS
         if self._first_ns is not None:
             seen_ns = max(_STRETCH_NS, min(_RATE_NS, now_ns - self._first_ns))
-        return sum(count for stretch, count in self._counts if stretch >= first) * 1e9 / seen_ns
+        return sum(count for at, count in self._counts.items() if at >= first) * 1e9 / seen_ns
 
     def _why_no_memory(self) -> list[str]:
         for process in self._follower.processes():

@@ -53,7 +53,7 @@ class Fragment:
         return self.offset + len(self.data)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: that would double the time to make one
 class Record:
     """One record, undecoded."""
 
@@ -95,6 +95,9 @@ class ProcessDecoder:
     overwritten: dict[int, int] = field(default_factory=dict)
     malformed: dict[int, int] = field(default_factory=dict)
     undefined: int = 0
+    #: Kinds of events that are counted only, and what was counted: (when, how many).
+    skip: frozenset[Kind] = frozenset()
+    skipped: list[tuple[int, int]] = field(default_factory=list)
     _states: dict[int, _ThreadState] = field(default_factory=dict)
 
     # ---- streams ----
@@ -136,7 +139,13 @@ class ProcessDecoder:
     def events(self, fragment: Fragment) -> Iterator[Event]:
         """The events of a fragment of a thread."""
         state = self._states.setdefault(fragment.thread, _ThreadState())
+        skipped = tick = 0
         for record in self._records(fragment):
+            if self.skip:
+                site = self.sites.get(record.site)
+                if site is not None and site.kind in self.skip:
+                    skipped, tick = skipped + 1, record.tick
+                    continue
             try:
                 event = self._event(record, fragment.thread, state)
             except (MalformedRecord, IndexError, TypeError, ValueError):
@@ -144,6 +153,8 @@ class ProcessDecoder:
                 continue
             if event is not None:
                 yield event
+        if skipped:
+            self.skipped.append((self.clock.monotonic_ns(tick), skipped))
 
     # ---- records ----
 

@@ -29,17 +29,21 @@ _Section = tuple[str, Callable[[int], list[Text]]]
 
 
 class LiveView:
-    """The state, drawn to fit the console; ``voice`` is whose words narrations are in."""
+    """The state, drawn to fit the console; ``voice`` is whose words narrations are in.
 
-    def __init__(self, state: LiveState, *, voice: str = "human", keys: bool = True) -> None:
+    ``last_line`` is kept at the bottom of the screen; without one only what there is to
+    say is drawn.
+    """
+
+    def __init__(self, state: LiveState, *, voice: str = "human", last_line: str = "") -> None:
         self._state = state
         self._voice = voice
-        self._keys = keys
+        self._last_line = last_line
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         # The last line has no end: it would push the first one off the screen.
         lines = self.lines(options.max_width, options.height or console.height)
-        yield Text("\n", no_wrap=True, end="" if self._keys else "\n").join(lines)
+        yield Text("\n", no_wrap=True, end="" if self._last_line else "\n").join(lines)
 
     def lines(self, width: int, height: int) -> list[Text]:
         """At most ``height`` lines of at most ``width`` columns."""
@@ -47,14 +51,14 @@ class LiveView:
         state = self._state
         top = [self._header(width)]
         top += [Text(safe(note), "yellow") for note in state.notes]
-        bottom = [Text("q ends", "dim")] if self._keys else []
+        bottom = [Text(self._last_line, "dim")] if self._last_line else []
         room = height - len(top) - len(bottom)
         most_devices = max(1, room - 4) if len(state.devices) <= 4 else max(1, room // 2)
         devices = self._devices(width, min(most_devices, max(room, 0)))
         room -= len(devices)
         lines = [*top, *devices, *self._sections(width, room)]
         lines = lines[: height - len(bottom)]
-        if self._keys:
+        if bottom:
             lines += [Text()] * (height - len(bottom) - len(lines))
         lines += bottom
         for line in lines:
@@ -204,5 +208,5 @@ def _bar(part: float, peak: float, cells: int) -> Text:
 
 def plain(state: LiveState, *, width: int, height: int, voice: str = "human") -> Sequence[str]:
     """The same for a file or a pipe: nothing but text, and no more lines than there is to say."""
-    lines = LiveView(state, voice=voice, keys=False).lines(width, height)
+    lines = LiveView(state, voice=voice).lines(width, height)
     return [line.plain.rstrip() for line in lines]

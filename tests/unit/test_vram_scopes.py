@@ -248,10 +248,9 @@ def test_own_figures_add_up_to_what_the_device_did() -> None:
     """GIVEN any tree of scopes with moves anywhere THEN the own figures sum to the device's."""
     chance = random.Random(3)
     for _ in range(50):
-        story, used, at_ns = VramStory(), 0, 0
+        story, used = VramStory(), 0
         stack: list[tuple[object, int, bool]] = []
-        for _ in range(60):
-            at_ns += 1
+        for at_ns in range(1, 61):
             match chance.randrange(3):
                 case 0:
                     inside = stack[-1][0] if stack else None
