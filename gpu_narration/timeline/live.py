@@ -21,6 +21,8 @@ _COUNTED = frozenset({Kind.TINY, Kind.CORRELATED, Kind.ENTER, Kind.EXIT, Kind.LO
 _BATCH_BYTES = 1 << 20
 #: So much that is not read yet is worth a word.
 _FAR_BEHIND = 4 << 20
+#: How long a recording that has only begun is waited for.
+_PATIENCE_S = 2.0
 #: Events a second are counted over so long, in stretches of so long.
 _RATE_NS, _STRETCH_NS = 2_000_000_000, 100_000_000
 #: The newest moves and narrations that are kept, the rows of GPU work, and the events
@@ -94,7 +96,6 @@ class LiveTrace:
         self._awaited: OrderedDict[tuple[int, int], tuple[str, bool]] = OrderedDict()
         #: Events by the stretch of time that they lie in.
         self._counts: dict[int, int] = {}
-        self._notes_seen: dict[int, int] = {}
         #: Of the newest spans: for which request they work.
         self._requests: OrderedDict[tuple[int, int], str] = OrderedDict()
         self._events = 0
@@ -106,7 +107,10 @@ class LiveTrace:
     def poll(self) -> bool:
         """Takes in what has come, or a part of it; whether there was anything."""
         batch = self._follower.poll(_BATCH_BYTES)
-        self._learn_devices()
+        for note in batch.notes:
+            index, uuid = uuid_of(note)
+            if index is not None:
+                self._devices.learn(note.process, index, uuid)
         for when_ns, count in batch.skipped:
             self._count(when_ns, count)
         for event in batch.events:
@@ -117,9 +121,15 @@ class LiveTrace:
         return bool(batch.events or batch.skipped or batch.annotated)
 
     def catch_up(self) -> None:
-        """Takes in all that there is now."""
-        while self.poll():
-            pass
+        """Takes in all that there is now.
+
+        A recording that has only begun is worth a moment: how fast its clock runs is
+        known after a second.
+        """
+        give_up_s = time.monotonic() + _PATIENCE_S
+        while self.poll() or (self._is_held_back() and time.monotonic() < give_up_s):
+            if self._events == 0:
+                time.sleep(0.02)
 
     def state(self, now_ns: int | None = None) -> LiveState:
         """What there is to see."""
@@ -160,13 +170,11 @@ class LiveTrace:
             notes=notes,
         )
 
-    def _learn_devices(self) -> None:
-        for process in self._follower.processes():
-            for note in process.notes[self._notes_seen.get(process.index, 0) :]:
-                index, uuid = uuid_of(note)
-                if index is not None:
-                    self._devices.learn(process.index, index, uuid)
-            self._notes_seen[process.index] = len(process.notes)
+    def _is_held_back(self) -> bool:
+        """Whether nothing is known yet of what a running process has written."""
+        return self._events == 0 and any(
+            process.behind_bytes and not process.ended for process in self._follower.processes()
+        )
 
     def _take(self, event: Event) -> None:
         if event.kind is Kind.VRAM:

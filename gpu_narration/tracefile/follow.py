@@ -50,7 +50,7 @@ class FollowedProcess:
     """One process of a trace that is followed.
 
     ended: it ended, well or not, and everything was read.  behind_bytes: what is written
-    and not read yet.
+    and not taken in yet.
     """
 
     index: int
@@ -85,8 +85,8 @@ class _Tail:
         return int(self._name.partition("-")[0])
 
     def behind_bytes(self) -> int:
-        """How much is written and not read yet, without what is still in the ring."""
-        left, segment, position = 0, self._segment, self._position
+        """How much is written and not taken in yet, without what is still in the ring."""
+        left, segment, position = sum(map(_size, self._unread)), self._segment, self._position
         while (path := self._path(segment)).exists():
             left += max(0, path.stat().st_size - position)
             segment, position = segment + 1, fmt.FILE_HEADER.size
