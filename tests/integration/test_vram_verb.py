@@ -26,7 +26,8 @@ def _program(gpu: MockGpu, _: ManualClock) -> None:
         with span("engine", "prefill", vram=True):
             cache = gpu.malloc(GIB)
         gpu.free(cache)
-    gpu.free(weights)
+    with span("engine", "unload", vram=True):
+        gpu.free(weights)
 
 
 @pytest.fixture(scope="module")
@@ -70,9 +71,9 @@ def test_the_table_has_each_scope_with_and_without_what_is_inside(trace: Path) -
     assert {
         name: (row["rose_bytes"], row["fell_bytes"], row["own_net_bytes"])
         for name, row in found.items()
-        if name is not None
     } == {
-        "load": (3 * GIB, 0, 3 * GIB), "serve": (GIB, GIB, -GIB), "prefill": (GIB, 0, GIB)
+        "load": (3 * GIB, 0, 3 * GIB), "serve": (GIB, GIB, -GIB), "prefill": (GIB, 0, GIB),
+        "unload": (0, 3 * GIB, -3 * GIB),
     }  # fmt: skip
     assert (found["load"]["sources"], found["load"]["requests"]) == (["exact"], 1)
     assert all(row["simulated"] for row in found.values())
@@ -90,7 +91,7 @@ def test_the_table_is_a_table(trace: Path) -> None:
 
 
 def test_the_limit_counts_the_rows_that_are_left(trace: Path) -> None:
-    assert "… and 2 more rows" in vram(trace, "--by-scope", "--limit", "1").stdout
+    assert "… and 3 more rows" in vram(trace, "--by-scope", "--limit", "1").stdout
 
 
 @pytest.mark.parametrize("device", ["0", "gpu0", "GPU-0000"])
