@@ -17,8 +17,8 @@ from gpu_narration.tracefile.format import Value
 #: How often it is read, how long an answer may take before it is said, and how long
 #: the first may take.
 _PERIOD_S, _SILENT_S, _PATIENCE_S = 0.25, 2.0, 10.0
-#: A smaller move is not listed: 1 MiB, on large devices 1/4096 of the memory.
-_SMALLEST_BYTES, _SMALLEST_FRACTION = 1 << 20, 4096
+#: A smaller move is not listed: 2 MiB, on large devices 1/8192 of the memory, as in traces.
+_SMALLEST_BYTES, _SMALLEST_FRACTION = 2 << 20, 8192
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,8 +36,8 @@ _REMEMBERED = 4096
 #: it looked: twice the slowest period of sampling.
 _LATE_NS = 2_000_000_000
 #: A difference between edges and moves smaller than this is noise of the threshold
-#: below which moves are not told: 1 MiB, on large devices 1/4096 of the memory.
-_NOISE_BYTES, _NOISE_FRACTION = 1 << 20, 4096
+#: below which moves are not told: 2 MiB, on large devices 1/8192 of the memory.
+_NOISE_BYTES, _NOISE_FRACTION = 2 << 20, 8192
 
 
 @dataclass(slots=True)

@@ -71,7 +71,9 @@ def has(*texts: str) -> Callable[[list[str]], bool]:
 
 
 def watching(screen: Terminal) -> list[str]:
-    return screen.until(has("4.0 GiB of  24.0 GiB", "saxpy  1 call", "Accepted request 0"))
+    return screen.until(
+        has("4.0 GiB of  24.0 GiB", "saxpy  1 call", "Accepted request 0", "q ends")
+    )
 
 
 def test_a_terminal_of_140_columns_has_everything(program: Program, tmp_path: Path) -> None:
