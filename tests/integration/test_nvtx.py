@@ -168,7 +168,7 @@ def test_a_call_into_a_c_library_is_a_pushed_range(tmp_path):
         from gpu_narration import _core
         plain = ctypes.CDLL(None)._FuncPtr
         traced = type("Traced", (plain,), {"_flags_": plain._flags_, "_restype_": ctypes.c_int})
-        _core.foreign_adopt(traced, lambda function: ("libc", "abs"))
+        _core.foreign_adopt(traced, lambda function: ("libc", "abs", 0))
         absolute = traced(("abs", ctypes.CDLL(None)))
         assert absolute(-5) == 5
         """,
