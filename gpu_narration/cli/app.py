@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from pathlib import Path
 from typing import ClassVar
 
 import click
@@ -82,10 +87,26 @@ def main() -> int:
     return outcome if isinstance(outcome, int) else 0
 
 
+@contextlib.contextmanager
+def _closed_streams_replaced() -> Iterator[None]:
+    """A verb may be started with stdout or stderr closed (``>&-``): it says it to nobody.
+
+    The program that ``run`` leaves behind begins after this, with its streams as they were.
+    """
+    closed = [name for name in ("stdout", "stderr") if getattr(sys, name) is None]
+    with contextlib.ExitStack() as stack:
+        for name in closed:
+            nowhere = stack.enter_context(Path(os.devnull).open("w", encoding="utf-8"))
+            stack.callback(setattr, sys, name, None)
+            setattr(sys, name, nowhere)
+        yield
+
+
 def _parse() -> object:
     """What the verb returned, or the exit status of an error of use."""
     try:
-        return cli.main(prog_name="gpu-narration", standalone_mode=False)
+        with _closed_streams_replaced():
+            return cli.main(prog_name="gpu-narration", standalone_mode=False)
     except click.exceptions.Exit as end:
         return end.exit_code
     except click.Abort:

@@ -123,13 +123,13 @@ class LiveView:
         state = self._state
         wanted: list[_Section] = []
         if state.moves or state.devices:
-            wanted.append(("moved last", lambda most: self._moves(width, most)))
+            wanted.append(("moved last (how long ago)", lambda most: self._moves(width, most)))
         if state.work:
             untimed = f" ({state.untimed:,} without)" if state.untimed else ""
             title = f"GPU time, elapsed on stream{untimed}"
             wanted.append((title, lambda most: self._work(width, most)))
         if state.narrations:
-            wanted.append(("narrations", self._narrations))
+            wanted.append(("narrations (how long ago)", self._narrations))
         wanted = wanted[: max(0, room // 3)]  # a blank, a title and one line each
         lines: list[Text] = []
         for index, (title, make) in enumerate(wanted):

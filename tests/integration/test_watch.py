@@ -85,11 +85,11 @@ def test_a_terminal_of_140_columns_has_everything(program: Program, tmp_path: Pa
     assert "0 dropped" in lines[0]
     assert lines[1].startswith("gpu0 simulated  ██████████")
     assert lines[1].endswith("4.0 GiB of  24.0 GiB   17 %  peak   4.0 GiB  exact")
-    assert lines[3] == "moved last"
+    assert lines[3] == "moved last (how long ago)"
     assert lines[4].endswith("gpu0 simulated    +4.0 GiB  to   4.0 GiB  prefill  req-0")
     assert lines[6] == "GPU time, elapsed on stream"
     assert {line.split("  ")[-1] for line in lines[7:9]} == {"simulated"}
-    assert lines[10] == "narrations"
+    assert lines[10] == "narrations (how long ago)"
     assert lines[11].endswith("INFO engine: Accepted request 0")
     assert lines[-1] == "q ends"
 

@@ -63,7 +63,7 @@ def test_a_wide_screen_has_everything() -> None:
     assert lines[1].startswith("gpu0  █")
     assert lines[1].endswith("8.0 GiB of  16.0 GiB   50 %  peak  12.0 GiB  sampled")
     assert lines[3:5] == [
-        "moved last", "    1.0 s  gpu0    +7.0 GiB  to   8.0 GiB  scope0  req-0"
+        "moved last (how long ago)", "    1.0 s  gpu0    +7.0 GiB  to   8.0 GiB  scope0  req-0"
     ]  # fmt: skip
     assert "  31.0 µs  kernel0  3 calls  longest 12.0 µs  gpu0 stream 7" in lines
     assert "    1.0 s  INFO app: Narration 0" in lines
@@ -84,7 +84,7 @@ def test_the_bar_is_as_full_as_the_device_with_a_mark_at_its_peak() -> None:
 
 
 def test_a_low_screen_keeps_the_memory_and_drops_the_last_lists() -> None:
-    titles = ("moved last", "GPU time, elapsed on stream", "narrations")
+    titles = ("moved last (how long ago)", "GPU time, elapsed on stream", "narrations (how long ago)")
     for height, wanted in ((20, 3), (10, 2), (6, 1)):
         lines = shown(state(), height=height)
         assert lines[1].startswith("gpu0")
@@ -94,7 +94,7 @@ def test_a_low_screen_keeps_the_memory_and_drops_the_last_lists() -> None:
 def test_sixteen_devices_leave_room_for_what_moved_them() -> None:
     lines = shown(state(devices=16), height=24)
     assert any(line.startswith("… and ") and line.endswith("more devices") for line in lines)
-    assert "moved last" in lines
+    assert "moved last (how long ago)" in lines
 
 
 def test_dropped_events_and_a_lost_device_are_said() -> None:
