@@ -15,8 +15,7 @@ static uint8_t *put_head(uint8_t *p, enum gn_tag tag, size_t kept, uint64_t orig
     return p + 3;
 }
 
-/* The longest prefix of at most `limit` bytes that ends between characters. */
-static size_t utf8_prefix(const char *text, size_t length, size_t limit)
+size_t gn_utf8_prefix(const char *text, size_t length, size_t limit)
 {
     if (length <= limit)
         return length;
@@ -29,7 +28,7 @@ uint8_t *gn_put_utf8(uint8_t *p, const uint8_t *end, const char *text, size_t le
 {
     if (length <= 255 && length <= keep)
         return gn_put_short(p, end, GN_STR8, text, length);
-    size_t kept = utf8_prefix(text, length, keep);
+    size_t kept = gn_utf8_prefix(text, length, keep);
     if ((size_t)(end - p) < 11 + kept)
         return NULL;
     p = put_head(p, kept == length ? GN_STR16 : GN_STRCUT, kept, length);

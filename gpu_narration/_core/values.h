@@ -93,6 +93,9 @@ static inline uint8_t *gn_put_short(uint8_t *p, const uint8_t *end, enum gn_tag 
     return p + 2 + length;
 }
 
+/* The longest prefix of at most `limit` bytes that ends between characters. */
+size_t gn_utf8_prefix(const char *text, size_t length, size_t limit);
+
 /* UTF-8 text; whole if it is at most `keep` bytes (keep < 65536).  A cut notes
  * `length`, which counts characters only where all are ASCII: give it no other. */
 uint8_t *gn_put_utf8(uint8_t *p, const uint8_t *end, const char *text, size_t length, size_t keep);

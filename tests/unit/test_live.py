@@ -84,7 +84,11 @@ def test_the_bar_is_as_full_as_the_device_with_a_mark_at_its_peak() -> None:
 
 
 def test_a_low_screen_keeps_the_memory_and_drops_the_last_lists() -> None:
-    titles = ("moved last (how long ago)", "GPU time, elapsed on stream", "narrations (how long ago)")
+    titles = (
+        "moved last (how long ago)",
+        "GPU time, elapsed on stream",
+        "narrations (how long ago)",
+    )
     for height, wanted in ((20, 3), (10, 2), (6, 1)):
         lines = shown(state(), height=height)
         assert lines[1].startswith("gpu0")

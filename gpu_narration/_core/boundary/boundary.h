@@ -537,15 +537,18 @@ static inline uint8_t *put_short_value(uint8_t *p, PyObject *value)
     return NULL;
 }
 
-/* The values in order, each of them plain. */
-static inline void event_put_values(struct event *event, const struct values *values)
+/* The values in order, each of them plain; `behind` more are to follow.  False if they
+ * did not all fit: then nothing may follow. */
+static inline bool event_put_values(struct event *event, const struct values *values,
+                                    Py_ssize_t behind)
 {
     for (Py_ssize_t i = 0; i < values->count; i++) {
         bool object = values->objects != 0 && i < 64 && (values->objects >> i & 1);
         uint8_t *p = put_value(event->p, event->end, values->items[i], object);
-        if (UNLIKELY(!event_advance(event, p, values->count - i)))
-            return;
+        if (UNLIKELY(!event_advance(event, p, values->count - i + behind)))
+            return false;
     }
+    return true;
 }
 
 static inline bool values_are_plain(const struct values *values)

@@ -42,15 +42,19 @@ static const struct shape state = {
 
 static PyObject *empty_text; /* "" */
 
-static inline void put_names(struct event *event, const struct site *site, PyObject *const *names)
+/* The names that are no constants; `behind` values are to follow.  False if one did not
+ * fit: then nothing may follow. */
+static inline bool put_names(struct event *event, const struct site *site, PyObject *const *names,
+                             Py_ssize_t behind)
 {
     for (int i = 0; i < NAME_COUNT; i++) {
         if (!(site->dynamic >> i & 1))
             continue;
         uint8_t *p = put_string(event->p, event->end, names[i], NAME_BYTES_MAX);
-        if (!event_advance(event, p, 1))
-            return;
+        if (!event_advance(event, p, __builtin_popcount((unsigned)site->dynamic >> i) + behind))
+            return false;
     }
+    return true;
 }
 
 static void write_call(struct site *site, PyObject *const *names, const struct values *lead,
@@ -59,10 +63,8 @@ static void write_call(struct site *site, PyObject *const *names, const struct v
     struct event event;
     if (!event_begin(&event, site->id))
         return;
-    if (site->dynamic)
-        put_names(&event, site, names);
-    event_put_values(&event, lead);
-    event_put_values(&event, rest);
+    (void)((site->dynamic == 0 || put_names(&event, site, names, lead->count + rest->count)) &&
+           event_put_values(&event, lead, rest->count) && event_put_values(&event, rest, 0));
     int64_t id = event_commit(&event);
     if (UNLIKELY(core.nvtx_on))
         nvtx_mark(event.thread, site, id);

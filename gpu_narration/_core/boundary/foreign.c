@@ -95,7 +95,7 @@ static void open_foreign(struct scope *scope, struct site *site, unsigned flags,
         return;
     /* Asked again: summaries may have run Python code, and a new recording begun. */
     if (site_ready(site) && event_begin(&event, site->id)) {
-        event_put_values(&event, &plain.plain);
+        (void)event_put_values(&event, &plain.plain, 0);
         struct thread_state *thread = event.thread;
         uint64_t tick = event.tick;
         int64_t id = event_commit(&event);

@@ -118,14 +118,21 @@ static void measure_stack(void)
 
 struct thread_state *thread_attach(void)
 {
-    if (core.generation == 0)
+    uint32_t generation = core.generation;
+    if (generation == 0)
         return NULL;
     /* First of all: a property of the program's own thread class may answer, and
-     * do anything, such as stopping the recording or attaching this thread. */
+     * do anything, such as attaching this thread or ending the recording.  In one
+     * that began instead, nothing that the caller's event needs is defined. */
     PyObject *name = thread_name();
-    if (core.generation == 0 || thread_slot.generation == core.generation) {
+    if (core.generation != generation) {
         Py_XDECREF(name);
-        return core.generation == 0 ? NULL : thread_slot.state;
+        core.suppressed++;
+        return NULL;
+    }
+    if (thread_slot.generation == generation) {
+        Py_XDECREF(name);
+        return thread_slot.state;
     }
     struct thread_state *thread = PyMem_RawCalloc(1, sizeof *thread);
     if (thread == NULL) {

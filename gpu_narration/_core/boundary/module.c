@@ -133,22 +133,34 @@ static struct PyModuleDef definition = {
     PyModuleDef_HEAD_INIT,
     .m_name = "gpu_narration._core._core",
     .m_doc = "The recording half in C.",
-    .m_size = -1, /* one per process: subinterpreters cannot import it */
+    .m_size = 0, /* CPython makes no copy for a second import, but calls PyInit__core */
     .m_methods = functions,
 };
 
 PyMODINIT_FUNC PyInit__core(void);
 PyMODINIT_FUNC PyInit__core(void)
 {
+    static PyObject *made; /* owned: there is one of everything in a process */
+    /* An interpreter that ends would leave us with hooks and strings that it freed. */
+    if (PyInterpreterState_Get() != PyInterpreterState_Main()) {
+        PyErr_SetString(PyExc_ImportError, "gpu_narration records the main interpreter alone: "
+                        "import it there, and not in a subinterpreter");
+        return NULL;
+    }
+    if (made != NULL)
+        return Py_NewRef(made);
     PyObject *module = PyModule_Create(&definition);
     if (module == NULL)
         return NULL;
-    if (PyModule_AddFunctions(module, call_methods) < 0 || lifecycle_init() < 0 ||
-        values_init() < 0 || sites_init() < 0 || calls_init() < 0 || strand_init(module) < 0 ||
+    /* The last of them cannot be done twice. */
+    if (PyModule_AddFunctions(module, call_methods) < 0 || values_init() < 0 ||
+        sites_init() < 0 || calls_init() < 0 || strand_init(module) < 0 ||
         scope_init(module) < 0 || function_init(module) < 0 || driven_init() < 0 ||
-        PyModule_AddIntConstant(module, "FORMAT_VERSION", GN_FORMAT_VERSION) < 0) {
+        PyModule_AddIntConstant(module, "FORMAT_VERSION", GN_FORMAT_VERSION) < 0 ||
+        lifecycle_init() < 0) {
         Py_DECREF(module);
         return NULL;
     }
+    made = Py_NewRef(module);
     return module;
 }

@@ -138,7 +138,8 @@ static void put_error(struct event *event, PyObject *error, PyObject *text)
     const char *name = Py_TYPE(error)->tp_name;
     const char *dot = strrchr(name, '.');
     name = dot != NULL ? dot + 1 : name;
-    uint8_t *p = gn_put_short(event->p, event->end, GN_STR8, name, strlen(name));
+    size_t length = gn_utf8_prefix(name, strlen(name), 255);
+    uint8_t *p = gn_put_short(event->p, event->end, GN_STR8, name, length);
     if (event_advance(event, p, 2) && text != NULL)
         (void)event_advance(event, put_string(event->p, event->end, text, ERROR_TEXT_MAX), 1);
 }
@@ -177,7 +178,7 @@ static void write_end(const struct scope *scope, uint64_t end_tick, const struct
     else if (ending->masked && result->count > 0)
         (void)event_advance(&event, gn_put_tag(event.p, event.end, GN_MASKED), 1);
     else
-        event_put_values(&event, result);
+        (void)event_put_values(&event, result, 0);
     (void)event_commit(&event);
     struct gn_writer *writer = &event.thread->writer;
     if (writer->span == (uint64_t)scope->id)
@@ -323,12 +324,10 @@ static bool caller_can_suspend(void)
 
 static void span_open(struct span *span)
 {
-    struct site *site = site_find(GN_KIND_SPAN, span->names, PyEval_GetGlobals());
-    if (site == NULL || !site_ready(site))
-        return;
     bool nests = !core.nvtx_on || !caller_can_suspend();
+    struct site *site = site_find(GN_KIND_SPAN, span->names, PyEval_GetGlobals());
     struct event event;
-    if (!event_begin(&event, site->id))
+    if (site == NULL || !site_ready(site) || !event_begin(&event, site->id))
         return;
     for (int i = 0; i < NAME_COUNT; i++)
         if (site->dynamic >> i & 1)

@@ -10,7 +10,8 @@
 
 #define STRING_QUOTA 32768u /* ids for all strings */
 #define TARGET_QUOTA 4096u /* of them, for targets that were not interned */
-#define SITE_QUOTA 65536u
+#define SITE_QUOTA 65536u /* of sites by all their names; as many more by actor and module */
+#define MODULES_KEPT 4096 /* modules whose sites have slots; those of others are looked up */
 #define STRING_BYTES_MAX 4096
 #define CANDIDATES 256u /* power of two */
 
@@ -44,7 +45,7 @@ static struct {
 } candidates[CANDIDATES];
 
 _Alignas(64) struct slot site_slots[SITE_SLOTS];
-static PyObject *module_dicts; /* set of ids -> dict: namespaces that live on anyway */
+static PyObject *module_dicts; /* dict: module name -> its namespace, which lives on anyway */
 static PyObject *empty; /* "" */
 
 /* ---- strings ---- */
@@ -231,6 +232,9 @@ static struct site *site_unique(enum gn_kind kind, int level, PyObject *module,
             return sites.entries[i];
         i = (i + 1) & mask;
     }
+    /* A program may name modules without end, too: from here on they are not told apart. */
+    if (sites.count >= 2 * SITE_QUOTA && module != empty)
+        return site_unique(kind, level, empty, names, dynamic);
     struct site *site = site_create(kind, level, module, names, dynamic);
     if (site != NULL) {
         sites.entries[i] = site;
@@ -330,6 +334,23 @@ bool site_ready_slow(struct site *site)
 
 /* ---- finding a site from a call ---- */
 
+/* Keeps a loaded module's namespace alive, so that its address names it, and lets go
+ * of the one that was loaded under this name before.  Whether it is kept. */
+static bool keep_namespace(PyObject *name, PyObject *globals)
+{
+    PyObject *kept = PyDict_GetItemWithError(module_dicts, name);
+    if (kept == globals)
+        return true;
+    if (kept == NULL && PyDict_GET_SIZE(module_dicts) >= MODULES_KEPT)
+        return false;
+    for (uint32_t i = 0; kept != NULL && i < SITE_SLOTS; i++)
+        if (site_slots[i].globals == kept)
+            memset(&site_slots[i], 0, sizeof site_slots[i]);
+    /* What goes with the one before may run code that comes here again. */
+    return PyDict_SetItem(module_dicts, name, globals) == 0 &&
+           PyDict_GetItemWithError(module_dicts, name) == globals;
+}
+
 /* The namespace's module name, interned; `*lasting` if the namespace is that of
  * a loaded module, so that keeping it alive keeps nothing alive that would have
  * gone.  A namespace made for exec() is looked up anew each time. */
@@ -342,15 +363,13 @@ static PyObject *module_name(PyObject *globals, bool *lasting)
     if (name == NULL || !PyUnicode_CheckExact(name))
         return Py_NewRef(empty);
     Py_INCREF(name);
-    PyObject *module = PyImport_GetModule(name);
-    if (module != NULL && PyModule_Check(module) && PyModule_GetDict(module) == globals) {
-        PyObject *key = PyLong_FromVoidPtr(globals);
-        *lasting = key != NULL && PyDict_SetItem(module_dicts, key, globals) == 0;
-        Py_XDECREF(key);
-    }
-    Py_XDECREF(module);
-    PyErr_Clear(); /* a namespace that cannot be kept is only slower */
     PyUnicode_InternInPlace(&name);
+    PyObject *module = PyImport_GetModule(name);
+    bool loaded = module != NULL && PyModule_Check(module) && PyModule_GetDict(module) == globals;
+    Py_XDECREF(module);
+    contain(); /* a namespace that cannot be kept is only slower */
+    *lasting = loaded && keep_namespace(name, globals);
+    PyErr_Clear(); /* no memory: the same */
     return name;
 }
 

@@ -54,9 +54,13 @@ static uint32_t correlation_id(PyObject *value)
     uint32_t i = (uint32_t)((uintptr_t)value >> 5) & (CORRELATIONS - 1);
     if (correlations[i].value != value || correlations[i].generation != core.generation ||
         correlations[i].id == 0) {
-        Py_XSETREF(correlations[i].value, Py_NewRef(value));
+        PyObject *before = correlations[i].value;
+        uint32_t id = correlation_define(value);
+        correlations[i].value = Py_NewRef(value);
         correlations[i].generation = core.generation;
-        correlations[i].id = correlation_define(value);
+        correlations[i].id = id;
+        Py_XDECREF(before); /* last: the program's own kind of str may have a finaliser */
+        return id;
     }
     return correlations[i].id;
 }
@@ -190,6 +194,9 @@ void strand_push(struct thread_state *thread, struct scope *scope)
     scope->parent = thread->span;
     scope->outer_site = thread->span_site;
     scope->published = thread->publishing;
+    /* The reader infers it from the record: true at once, for events of a finaliser
+     * that runs in variable_set. */
+    thread->writer.span = (uint64_t)scope->id;
     if (scope->published) {
         scope->variable_before = thread->variable;
         if (!variable_set(thread, scope->id, scope->site))
@@ -197,7 +204,6 @@ void strand_push(struct thread_state *thread, struct scope *scope)
     }
     thread->span = scope->id;
     thread->span_site = scope->site;
-    thread->writer.span = (uint64_t)scope->id; /* the reader infers it from the record */
 }
 
 /* Where a span that is no longer open stands for its parent, -1 if it is open. */
@@ -280,10 +286,15 @@ void strand_save(const struct thread_state *thread, struct strand_mark *mark)
 
 void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published)
 {
-    struct site *site = mark->variable == mark->span ? mark->site : NULL;
-    if (published && thread->variable != mark->variable &&
-        !variable_set(thread, mark->variable, site))
-        return;
+    if (published && thread->variable != mark->variable) {
+        struct site *site = mark->variable == mark->span ? mark->site : NULL;
+        PyObject *type, *error, *traceback;
+        PyErr_Fetch(&type, &error, &traceback); /* the body's, which no want of memory replaces */
+        bool goes_on = variable_set(thread, mark->variable, site);
+        PyErr_Restore(type, error, traceback);
+        if (!goes_on)
+            return;
+    }
     thread->span = mark->span;
     thread->span_site = mark->site;
 }
