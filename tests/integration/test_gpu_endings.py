@@ -23,7 +23,9 @@ stream = gpu.stream()
 
 def _run(directory: Path, program: str) -> tuple[int, str]:
     """A program's status and what it said on stderr."""
-    done = python(write_program(directory, _BEGIN + program), cwd=directory)
+    # CPython 3.12 and newer warn of a fork beside other threads, of which the drain is one.
+    quiet = {"PYTHONWARNINGS": "ignore::DeprecationWarning"}
+    done = python(write_program(directory, _BEGIN + program), cwd=directory, env=quiet)
     return done.returncode, done.stderr
 
 
