@@ -248,6 +248,11 @@ def with_attribute(error: Exception, name: str) -> Exception:
     return error
 
 
+def with_arguments(error: Exception, *arguments: object) -> Exception:
+    error.args = arguments
+    return error
+
+
 #: Their __str__ is C, and prints attributes.
 PRINTING = {
     "decode": lambda: with_attribute(UnicodeDecodeError("utf-8", b"abc", 0, 1, "why"), "reason"),
@@ -257,6 +262,7 @@ PRINTING = {
     "syntax": lambda: with_attribute(SyntaxError("why"), "msg"),
     "file": lambda: with_attribute(OSError(2, "why", "file"), "filename"),
     "cause": lambda: OSError(2, LoudStr("why")),
+    "group": lambda: with_arguments(ExceptionGroup(LoudStr("why"), [ValueError(1)])),
 }
 
 
@@ -273,6 +279,55 @@ def test_an_attribute_of_an_exception_is_not_printed(record: Record, name: str) 
         fail()
     (end,) = record.stop().ends("fail")
     assert end.error_type == type(error).__name__
+
+
+def unicode_error(kind: type[Any], made_of: object, **attributes: object) -> Any:
+    first = () if kind is UnicodeTranslateError else ("utf-8",)
+    error = kind(*first, made_of, 0, 1, "why")
+    for name, value in attributes.items():
+        setattr(error, name, value)
+    return error
+
+
+FAR = {"start": -(1 << 40), "end": 1 - (1 << 40)}
+
+#: CPython's own __str__ of these reads memory that is not theirs.
+MISLEADING = {
+    "decode far": lambda: unicode_error(UnicodeDecodeError, b"abc", **FAR),
+    "encode far": lambda: unicode_error(UnicodeEncodeError, "abc", **FAR),
+    "translate far": lambda: unicode_error(UnicodeTranslateError, "abc", **FAR),
+    "decode a str": lambda: unicode_error(UnicodeDecodeError, b"abc", object="abc"),
+    "decode an int": lambda: unicode_error(UnicodeDecodeError, b"abc", object=1 << 90),
+    "encode bytes": lambda: unicode_error(UnicodeEncodeError, "abc", object=b"abc"),
+    "translate an int": lambda: unicode_error(UnicodeTranslateError, "abc", object=1 << 90),
+}
+
+
+@pytest.mark.parametrize("name", MISLEADING)
+def test_a_unicode_error_that_points_elsewhere_is_not_followed(record: Record, name: str) -> None:
+    error = MISLEADING[name]()
+
+    @trace_fn
+    def fail() -> None:
+        raise error
+
+    record.start()
+    with pytest.raises(type(error)):
+        fail()
+    (end,) = record.stop().ends("fail")
+    assert (end.error_type, end.error_text) == (type(error).__name__, error.args[0])
+
+
+@pytest.mark.parametrize(("letter", "kept"), [("é", 127), ("字", 84), ("🚀", 63)])
+def test_the_long_name_of_an_error_is_cut_between_characters(
+    record: Record, letter: str, kept: int
+) -> None:
+    error = type("E" + letter * 200, (Exception,), {})
+    record.start()
+    with pytest.raises(error), span("app", "part"):
+        raise error
+    (end,) = record.stop().ends("part")
+    assert end.error_type == "E" + letter * kept
 
 
 WELL_MADE = [

@@ -15,7 +15,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpu_narration import narrate, trace_tiny
+from gpu_narration import narrate, trace_tiny, trace_with_correlation
 from gpu_narration.tracefile.format import CutBytes, CutText, Summary
 
 numpy = pytest.importorskip("numpy")
@@ -274,6 +274,14 @@ def test_what_does_not_fit_the_record_is_counted(record):
     trace_tiny("a", "b", "c", "{0}", *["x" * 1000] * 10)
     (event,) = record.stop().events
     assert (len(event.arguments), event.left_out) == (4, 6)
+
+
+def test_nothing_follows_a_value_that_did_not_fit(record):
+    """GIVEN names that leave no room for the correlation id THEN no argument takes its place."""
+    record.start()
+    trace_with_correlation(*(letter * 1000 for letter in "abcd"), "e" * 1000, "argument", 2)
+    (event,) = record.stop().events
+    assert (event.correlation, event.arguments, event.left_out) == (None, [], 3)
 
 
 def test_a_line_says_how_many_values_were_left_out(record):
