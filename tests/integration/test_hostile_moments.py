@@ -128,7 +128,7 @@ def test_a_module_that_is_loaded_anew_is_not_kept(record: Record) -> None:
             module.__dict__.update(trace_tiny=trace_tiny, held=Held())
             held.append(weakref.ref(module.__dict__["held"]))
             sys.modules[module.__name__] = module
-            exec(code, module.__dict__)  # noqa: S102 - as an import does
+            exec(code, module.__dict__)
     finally:
         del sys.modules["plugin_of_a_test"]
     del module
