@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import json
+import os
 import re
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 SUFFIX = ".gnt"
 MARKER = "trace.json"
@@ -24,11 +28,24 @@ def is_ours(name: str) -> bool:
     return name == MARKER or bool(RECORDS.fullmatch(name) or MESSAGES.fullmatch(name))
 
 
+def open_regular(path: Path) -> BinaryIO:
+    """Opens a file of a trace for reading; raises OSError if it is none.
+
+    A pipe in its place would never give an answer, and a device never an end.
+    """
+    file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+    if stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        return file
+    file.close()
+    raise OSError(errno.EINVAL, "is no regular file", str(path))
+
+
 def read_marker(directory: Path) -> dict[str, object] | None:
     """The marker of a trace directory; None if it is none."""
     try:
-        marker = json.loads((directory / MARKER).read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        with open_regular(directory / MARKER) as file:
+            marker = json.load(file)
+    except (OSError, ValueError, RecursionError):
         return None
     if not isinstance(marker, dict) or marker.get("format") != MARKER_FORMAT:
         return None
@@ -38,7 +55,7 @@ def read_marker(directory: Path) -> dict[str, object] | None:
 def is_live(ring: Path) -> bool:
     """Whether the process that writes this ring file still runs; it holds a lock on it."""
     try:
-        with ring.open("rb") as file:
+        with open_regular(ring) as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
     except BlockingIOError:
         return True

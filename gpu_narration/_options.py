@@ -20,6 +20,9 @@ from gpu_narration._types import VOICES
 #: One chunk of the ring, as in _core/record.h.
 CHUNK_BYTES = 64 * 1024
 
+#: What the core's 32 bits can hold.
+_TIMEOUT_MS_MAX = (1 << 32) - 1
+
 
 @dataclass(frozen=True, slots=True)
 class Options:
@@ -88,9 +91,9 @@ def check(
     ring_bytes: int,
 ) -> Options:
     """The options, completed from the environment; raises OptionError."""
-    if not 8 * CHUNK_BYTES <= ring_bytes <= 1 << 34:
+    if type(ring_bytes) is not int or not 8 * CHUNK_BYTES <= ring_bytes <= 1 << 34:
         raise OptionError(
-            f"ring_bytes={ring_bytes} is not possible", next_step="choose 512 KiB to 16 GiB"
+            f"ring_bytes={ring_bytes!r} is not possible", next_step="choose 512 KiB to 16 GiB"
         )
     if dump_signal is not None and mode == "stream":
         raise OptionError(
@@ -111,15 +114,27 @@ def check(
         backend=backend or os.environ.get(BACKEND_VARIABLE) or "auto",
         on_full=_one_of("on_full", on_full, ("wait", "drop")),
         mode=_one_of("mode", mode, ("stream", "flight")),
-        dump_on_exception=dump_on_exception,
+        dump_on_exception=_switch("dump_on_exception", dump_on_exception),
         dump_signal=on_dump,
-        control=control,
+        control=_switch("control", control),
         control_signal=on_control,
         nvtx=_one_of("nvtx", nvtx, ("auto", "on", "off")),
         clock=_one_of("clock", clock, ("auto", "monotonic")),
-        vram=vram,
-        children=children,
+        vram=_switch("vram", vram),
+        children=_switch("children", children),
         ring_bytes=ring_bytes,
+    )
+
+
+def milliseconds(option: str, seconds: object) -> int:
+    """A timeout as the core takes it; what is longer than 49 days waits that long.
+
+    Raises OptionError for what is no number of seconds.
+    """
+    if isinstance(seconds, (int, float)) and seconds >= 0:  # not a NaN
+        return int(min(seconds, _TIMEOUT_MS_MAX // 1000) * 1000)
+    raise OptionError(
+        f"{option}={seconds!r} is no time to wait", next_step="give a number of seconds, 0 or more"
     )
 
 
@@ -133,6 +148,13 @@ def _voice(console: bool | str | None) -> str | None:
     if console is True:
         return _one_of(VOICE_VARIABLE, os.environ.get(VOICE_VARIABLE) or "human", VOICES)
     return _one_of("console", console, VOICES)
+
+
+def _switch(option: str, given: object) -> bool:
+    # Not by its truth: control="no" would be on.
+    if isinstance(given, bool):
+        return given
+    raise OptionError(f"{option}={given!r} is not possible", next_step="choose True or False")
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:

@@ -72,6 +72,12 @@ def parse(text: str) -> Filter:
 
     Raises :class:`FilterError` naming the part that does not parse.
     """
+    given: object = text  # of any type: a program that is not checked calls this too
+    if not isinstance(given, str):
+        raise FilterError(
+            f"the filter is {type(given).__name__}, not str",
+            next_step="write for example 'info,myapp.worker=trace'",
+        )
     default: int = Level.TRACE
     directives: dict[str, int] = {}
     for part in text.split(","):

@@ -223,7 +223,9 @@ def flush(timeout_s: float = 10.0) -> bool:
 
     The events of a flight recorder stay in its ring: see :func:`dump`.
     """
-    return _core.flush(int(timeout_s * 1000))
+    from gpu_narration._options import milliseconds
+
+    return _core.flush(milliseconds("timeout_s", timeout_s))
 
 
 def dump(reason: str = "", timeout_s: float = 10.0) -> bool:

@@ -20,7 +20,7 @@ from gpu_narration._environment import (
     PATH_VARIABLE,
 )
 from gpu_narration._errors import FilterError, TracePathError, internal_error, say
-from gpu_narration._options import CHUNK_BYTES, Options, for_children
+from gpu_narration._options import CHUNK_BYTES, Options, for_children, milliseconds
 from gpu_narration._version import __version__
 from gpu_narration.control import Request, Responder
 from gpu_narration.cuda.backend import check_name
@@ -155,11 +155,12 @@ class Recording:
 
     def dump(self, reason: str, timeout_s: float) -> bool:
         """Writes out what the ring holds; whether it is on disk."""
+        timeout_ms = milliseconds("timeout_s", timeout_s)  # first: a wrong one is not noted
         if self.options.mode == "flight":
             counts = _core.stats() or {}
             noted = {name: counts.get(name) for name in ("records", "forgotten")}
             _core.note("dump", {"reason": reason, **noted})
-        return _core.flush(int(timeout_s * 1000), True)
+        return _core.flush(timeout_ms, True)
 
     def look_for_requests(self) -> None:
         """Follows a request from outside now, if there is one."""

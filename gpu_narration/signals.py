@@ -78,7 +78,7 @@ def _find(given: str | int) -> signal.Signals | None:
         if isinstance(given, str):
             name = given.upper()
             return signal.Signals[name if name.startswith("SIG") else f"SIG{name}"]
-        return signal.Signals(given)
+        return None if isinstance(given, bool) else signal.Signals(given)
     except (KeyError, ValueError):
         return None
 

@@ -43,7 +43,7 @@ def prepare(path: str | os.PathLike[str], *, overwrite: bool = False) -> TraceDi
     nothing can be written.
     """
     directory = with_suffix(path)
-    if directory.exists():
+    if _exists(directory):
         _clear(directory, overwrite=overwrite)
     try:
         directory.mkdir(parents=True, exist_ok=True)
@@ -79,16 +79,40 @@ def unused(path: str | os.PathLike[str]) -> Path:
     directory = with_suffix(path)
     candidate = directory
     number = 2
-    while candidate.exists():
+    while _exists(candidate):
         candidate = directory.with_name(f"{directory.stem}-{number}{SUFFIX}")
         number += 1
     return candidate
 
 
 def with_suffix(path: str | os.PathLike[str]) -> Path:
-    """The path, with ``.gnt`` appended unless it is there."""
+    """The path, with ``.gnt`` appended unless it is there.
+
+    Raises :class:`TracePathError` for what names no file.
+    """
+    given: object = path  # of any type: a program that is not checked calls this too
+    if not isinstance(given, (str, os.PathLike)) or not isinstance(os.fspath(given), str):
+        raise TracePathError(
+            f"{given!r} is no path", next_step="give a str or a pathlib.Path, as 'app.gnt'"
+        )
     plain = Path(path)
+    if plain.name in ("", "..") or "\0" in str(plain):
+        raise TracePathError(
+            f"{os.fspath(path)!r} names no directory that could be made",
+            meaning="a trace is a new directory NAME.gnt",
+            next_step="give a name for it, as app.gnt",
+        )
     return plain if plain.name.endswith(SUFFIX) else plain.with_name(plain.name + SUFFIX)
+
+
+def _exists(directory: Path) -> bool:
+    """Raises :class:`TracePathError` where the system cannot even say (a name too long)."""
+    try:
+        return directory.exists()
+    except (OSError, ValueError) as error:
+        raise TracePathError(
+            f"cannot write a trace to {directory}: {error}", next_step="choose another path"
+        ) from error
 
 
 def _clear(directory: Path, *, overwrite: bool) -> None:

@@ -112,6 +112,14 @@ def _parse() -> object:
     except click.Abort:
         click.echo("Aborted.", err=True)
         return 130
+    except BrokenPipeError:
+        return 0  # of --help; verbs have seen to it themselves
+    except OSError as error:
+        from gpu_narration.cli.options import drop_output
+
+        drop_output()
+        click.echo(f"Error: {error} [system-error]", err=True)
+        return 2
     except click.ClickException as error:
         error.show()
         return error.exit_code

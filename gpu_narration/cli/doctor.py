@@ -32,9 +32,10 @@ def doctor(as_json: bool, color: str) -> None:
     if as_json:
         print(json.dumps([finding.as_object() for finding in findings], indent=2))
     else:
-        from rich.console import Console
         from rich.table import Table
         from rich.text import Text
+
+        from gpu_narration.views.tables import TableConsole
 
         colored = wants_color(color, sys.stdout)
         table = Table(box=None, pad_edge=False, show_header=False)
@@ -48,7 +49,7 @@ def doctor(as_json: bool, color: str) -> None:
             table.add_row(mark, finding.subject, Text(finding.found))
             if finding.todo:
                 table.add_row("", "", Text(f"→ {finding.todo}", "cyan"))
-        Console(
+        TableConsole(
             file=sys.stdout, force_terminal=colored, no_color=not colored, highlight=False,
             width=None if colored else 110,
         ).print(table)  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import math
 import os
 import sys
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any, TypeVar
 import click
 
 from gpu_narration._errors import GpuNarrationError
+from gpu_narration.views.escape import safe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -24,10 +26,22 @@ color_option = click.option(
 )
 
 
+class Seconds(click.FloatRange):
+    """A range of seconds.  Of NaN, which is in every range, none would ever be over."""
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> float:
+        seconds = float(super().convert(value, param, ctx))
+        if math.isnan(seconds):
+            self.fail(f"{value} is no number of seconds", param, ctx)
+        return seconds
+
+
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
-    type=click.FloatRange(0.1, 3600),
+    type=Seconds(0.1, 3600),
     default=5.0,
     show_default=True,
     help="How long to wait for an answer, in seconds.",
@@ -43,7 +57,7 @@ def wants_color(choice: str, stream: Any) -> bool:
     return bool(getattr(stream, "isatty", lambda: False)())
 
 
-def _drop_output() -> None:
+def drop_output() -> None:
     """What is still to be written to stdout goes nowhere."""
     with contextlib.suppress(OSError, ValueError):  # a stdout that is no file
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -51,7 +65,7 @@ def _drop_output() -> None:
 
 def report_errors(command: F) -> F:
     """Our errors become one line and exit status 2, like those of the system;
-    a closed pipe ends quietly.
+    a closed pipe ends quietly.  Paths and names in them are made safe for a terminal.
     """
 
     @functools.wraps(command)
@@ -61,16 +75,16 @@ def report_errors(command: F) -> F:
             if sys.stdout is not None:
                 sys.stdout.flush()  # what cannot be written is told here, not at exit
         except GpuNarrationError as error:
-            raise click.ClickException(str(error)) from error
+            raise click.ClickException(safe(str(error))) from error
         except KeyboardInterrupt:
             sys.exit(130)  # the usual way to end --follow
         except BrokenPipeError:
             # The reader (head, less) has enough.  Python would complain at exit.
-            _drop_output()
+            drop_output()
             sys.exit(0)
         except OSError as error:
-            _drop_output()
-            raise click.ClickException(f"{error} [system-error]") from error
+            drop_output()
+            raise click.ClickException(safe(f"{error} [system-error]")) from error
         return outcome
 
     return guarded  # type: ignore[return-value]

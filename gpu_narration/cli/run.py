@@ -10,6 +10,7 @@ import click
 from gpu_narration._types import VOICES
 from gpu_narration.cli.options import report_errors
 from gpu_narration.cuda.backend import BACKENDS
+from gpu_narration.views.escape import safe
 
 if TYPE_CHECKING:
     from gpu_narration.cli.program import Program
@@ -88,10 +89,12 @@ def run(
         raise click.UsageError("give a script, or -m MODULE")
     if module is None:
         script = Path(program[0])
+        if program[0].startswith("-") and not script.exists():
+            raise click.NoSuchOption(program[0])
         if script.is_dir():
-            raise click.UsageError(f"{script} is a directory; run a package with -m")
+            raise click.UsageError(safe(f"{script} is a directory; run a package with -m"))
         if not script.exists():
-            raise click.UsageError(f"there is no script {script}")
+            raise click.UsageError(safe(f"there is no script {script}"))
         name, arguments = script.stem, program[1:]
     else:
         name, arguments = module.rpartition(".")[2], program

@@ -13,6 +13,7 @@ from click.shell_completion import CompletionItem
 from gpu_narration.cli.options import color_option, report_errors, wants_color
 from gpu_narration.cli.progress import given_trace, progress
 from gpu_narration.timeline.order import SORT_KEYS, SortKey
+from gpu_narration.views.escape import safe
 
 if TYPE_CHECKING:
     from gpu_narration.timeline.gpu_time import By
@@ -105,8 +106,11 @@ def spans(
         )  # fmt: skip
         for notice in notices:
             print(text.notice_line(notice))
-    if summary.events == 0:
+    kinds = (summary.spans, summary.waits, summary.launches, summary.scopes, summary.memory)
+    if not any(kinds):
+        what = "events" if summary.events == 0 else "spans, launches or memory readings"
         of = f" of the request {correlation!r}" if correlation is not None else ""
-        click.echo(f"There are no events{of} in {trace}.", err=True)
+        whose = f" of the actor {' or '.join(map(repr, actor))}" if actor else ""
+        click.echo(safe(f"There are no {what}{whose}{of} in {trace}."), err=True)
     if is_damaged(notices):
         sys.exit(3)

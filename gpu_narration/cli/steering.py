@@ -16,7 +16,7 @@ import click
 
 from gpu_narration import control
 from gpu_narration._errors import GpuNarrationError, NotATraceError
-from gpu_narration._marker import MARKER, is_live, read_marker
+from gpu_narration._marker import MARKER, RECORDS, is_live, open_regular, read_marker
 from gpu_narration.views.escape import safe
 
 #: Between two looks for an answer.
@@ -98,7 +98,7 @@ def _processes(trace: Path) -> list[Process]:
     found = [
         Process(ring.stem, ring, ring.stat().st_uid)
         for ring in sorted(trace.glob("*-*.ring"))
-        if is_live(ring)
+        if RECORDS.fullmatch(ring.name) and is_live(ring)
     ]
     if not found:
         raise NoProcessError(
@@ -119,7 +119,7 @@ def _processes(trace: Path) -> list[Process]:
 @contextlib.contextmanager
 def _alone(trace: Path, give_up: float) -> Iterator[None]:
     """One command at a time: a second one would take the first one's request away."""
-    with (trace / MARKER).open("rb") as marker:
+    with open_regular(trace / MARKER) as marker:
         while not _lock(marker.fileno()):
             if time.monotonic() > give_up:
                 raise BusyError(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable
+from types import FunctionType, MethodType
 from typing import Any, overload
 
 from gpu_narration.cuda import conventions, graphs
@@ -15,6 +17,8 @@ from gpu_narration.cuda.mock_backend import MockBackend, MockKernel
 
 _RAW = ("RawKernel", "Function", "_JitRawKernel")
 _ARRAY = ("ElementwiseKernel", "ReductionKernel")
+#: Of functions that do not run when they are called.
+_DEFERRED = inspect.CO_COROUTINE | inspect.CO_GENERATOR | inspect.CO_ASYNC_GENERATOR
 _OWN = ("__wrapped__", "_call", "_how", "_launches")
 
 
@@ -63,6 +67,15 @@ class TracedKernel:
     def __reduce__(self) -> tuple[Any, ...]:
         launches = self._launches
         return _again, (self.__wrapped__, launches.name, launches.every, launches.fields)
+
+
+class _Function(TracedKernel):
+    """A function of the program's; in a class it is a method, as it was."""
+
+    __slots__ = ()
+
+    def __get__(self, instance: object, owner: type | None = None) -> Any:
+        return self if instance is None else MethodType(self, instance)
 
 
 class _RawKernel(TracedKernel):
@@ -259,7 +272,7 @@ def kernel(
 
     What the launch raises comes through unchanged, and is in the trace.
 
-    Raises TypeError for what cannot be launched or has no name,
+    Raises TypeError for what cannot be launched, as a coroutine function, or has no name,
     :class:`~gpu_narration.OptionError` for an ``every`` that is no count.
     """
     if obj is ...:
@@ -268,6 +281,8 @@ def kernel(
     if issubclass(type(obj), TracedKernel):
         obj, fields = obj.__wrapped__, obj._launches.fields
     made, how = _wrapper(obj)
+    if name is not None and not isinstance(name, str):
+        raise TypeError(f"cuda.kernel() needs a str as a name, not {type(name).__name__}")
     found = name or _name_of(obj) or ("graph" if made is TracedGraph else None)
     if found is None:
         raise TypeError(
@@ -302,6 +317,13 @@ def _wrapper(obj: Any) -> tuple[type[TracedKernel], Convention]:
         return _TritonKernel, conventions.TRITON
     if hasattr(obj, "replay") or (hasattr(obj, "launch") and not callable(obj)):
         return TracedGraph, conventions.graph_convention(obj)
+    if isinstance(obj, FunctionType):
+        if obj.__code__.co_flags & _DEFERRED:
+            raise TypeError(
+                f"cuda.kernel() needs what launches when it is called, and {obj.__qualname__}() "
+                "only makes a coroutine or generator; write 'with cuda.range(...)' inside it"
+            )
+        return _Function, conventions.CALLABLE
     if callable(obj):
         return TracedKernel, conventions.CALLABLE
     raise TypeError(

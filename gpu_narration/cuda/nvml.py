@@ -13,6 +13,7 @@ series never jumps.
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -26,6 +27,27 @@ from gpu_narration.cuda.visible import VISIBLE_VARIABLE, Gpu, Instance, Place
 class NvmlUnavailable(Exception):  # noqa: N818 - a state of the machine, not a fault
     """Why NVML cannot be used here."""
 
+
+#: Held by the thread that imports pynvml.  A child that is forked in the midst of an
+#: import keeps half a module and a lock of the importing thread, which it has not: it
+#: would wait for ever where it imports the same.  So a fork waits until the import,
+#: some ms once in a process, is over.
+_importing = threading.Lock()
+_FORK_PATIENCE_S = 1.0
+_fork = threading.local()  # whether the thread that forks holds it
+
+
+def _before_fork() -> None:
+    _fork.holds = _importing.acquire(timeout=_FORK_PATIENCE_S)
+
+
+def _after_fork() -> None:
+    if getattr(_fork, "holds", False):
+        _fork.holds = False
+        _importing.release()
+
+
+os.register_at_fork(before=_before_fork, after_in_parent=_after_fork, after_in_child=_after_fork)
 
 #: The process that initialised NVML: repeated init and shutdown can hang.
 _initialized_in: int | None = None
@@ -55,7 +77,8 @@ class Nvml:
 
     def __init__(self) -> None:
         try:
-            import pynvml
+            with _importing:
+                import pynvml
         except ImportError as error:
             raise NvmlUnavailable(f"nvidia-ml-py is not installed: {error}") from error
         self._nvml: Any = pynvml

@@ -13,7 +13,7 @@ import inspect
 import os
 import sys
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from gpu_narration._core import Span, span
 from gpu_narration._types import Kind
@@ -113,7 +113,10 @@ class Range:
 
     def __call__(self, function: F) -> F:
         """As a decorator: each call is a range, of a coroutine or generator its whole run."""
-        if inspect.isasyncgenfunction(function) or not callable(function):
+        if isinstance(function, staticmethod):
+            return cast("F", staticmethod(self(function.__func__)))
+        refused = inspect.isasyncgenfunction(function) or isinstance(function, type)
+        if refused or not callable(function):
             raise TypeError(
                 f"cuda.range() does not decorate {type(function).__name__} {function!r}; "
                 "write 'with cuda.range(...)' inside it"

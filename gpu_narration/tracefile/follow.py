@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from gpu_narration._errors import NotATraceError
-from gpu_narration._marker import is_live, read_marker
+from gpu_narration._marker import is_live, open_regular, read_marker
 from gpu_narration._types import Kind
 from gpu_narration.tracefile import format as fmt
 from gpu_narration.tracefile.decoder import Fragment, ProcessDecoder
@@ -179,7 +179,7 @@ class _Tail:
     def _data(self) -> bytes:
         """What the segment holds from the position on, a piece at a time."""
         try:
-            with self._path(self._segment).open("rb") as file:
+            with open_regular(self._path(self._segment)) as file:
                 header = file.read(fmt.FILE_HEADER.size)
                 if not _is_segment(header):
                     return b""

@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass
 from pathlib import Path
 
+from gpu_narration._marker import open_regular
 from gpu_narration.tracefile import format as fmt
 from gpu_narration.tracefile.clock import ClockPoint, parse_clock_point
 from gpu_narration.tracefile.decoder import Fragment
@@ -245,7 +246,7 @@ def newer_format(path: Path, version: int) -> Notice:
 
 def _map(path: Path) -> mmap.mmap | bytes:
     """The file's bytes, as they are now."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         if os.fstat(file.fileno()).st_size == 0:
             return b""
         return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

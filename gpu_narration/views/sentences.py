@@ -73,7 +73,9 @@ def _span(event: Event, _: Mapping[str, Value]) -> str:
 
 def _launch(event: Event, annotations: Mapping[str, Value]) -> str:
     name = event.names[2] or "?"
-    where = _device(annotations.get("device", event.fields.get("device")), event.fields)
+    # A launch that began a recording, as in a forked child, learns both later.
+    known = {**event.fields, **annotations}
+    where = _device(known.get("device"), known)
     if "error" in annotations:
         return f"{name} failed to launch{where}"
     elapsed_ns = annotations.get("gpu_ns")

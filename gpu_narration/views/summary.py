@@ -9,7 +9,6 @@ import shutil
 from collections.abc import Mapping, Sequence
 from typing import TextIO, TypeVar
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
@@ -18,6 +17,7 @@ from gpu_narration.timeline.intervals import Intervals
 from gpu_narration.timeline.memory import MemoryRow
 from gpu_narration.timeline.summary import SpanRow, Summary
 from gpu_narration.views.escape import safe
+from gpu_narration.views.tables import TableConsole
 from gpu_narration.views.units import duration, size
 
 #: How many rows of a table are shown where nobody says otherwise.
@@ -44,7 +44,7 @@ class SummaryTables:
         self, out: TextIO, *, color: bool, limit: int = ROWS, pids: Sequence[int] = ()
     ) -> None:
         width = shutil.get_terminal_size().columns if out.isatty() else _UNBOUNDED
-        self._console = Console(
+        self._console = TableConsole(
             file=out, force_terminal=color, no_color=not color, highlight=False,
             width=max(width, _NARROWEST),
         )  # fmt: skip

@@ -9,13 +9,13 @@ import shutil
 from collections.abc import Sequence
 from typing import TextIO
 
-from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
 from gpu_narration.timeline.vram_devices import DeviceMemory, names
 from gpu_narration.timeline.vram_scopes import OTHERS, ScopeName, ScopeRow
 from gpu_narration.views.escape import safe
+from gpu_narration.views.tables import TableConsole
 from gpu_narration.views.units import size
 from gpu_narration.views.vram_plot import signed
 
@@ -36,7 +36,7 @@ def print_scopes(
 ) -> None:
     """Prints the devices, one line each, and the table; ``limit`` rows, all if it is 0."""
     width = shutil.get_terminal_size().columns if out.isatty() else _UNBOUNDED
-    console = Console(
+    console = TableConsole(
         file=out, force_terminal=color, no_color=not color, highlight=False,
         width=max(width, _NARROWEST),
     )  # fmt: skip

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import functools
 import importlib.util
+import math
 import os
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -21,6 +26,7 @@ from gpu_narration import (
 )
 from tests.conftest import Record
 from tests.support.programs import actions_of, begin_python, command, finish, python, write_program
+from tests.support.run import TIMEOUT_S, environment
 
 #: Reading it fails for root too.
 NO_DIRECTORY = "/proc/1/no_such_place/t.gnt"
@@ -138,6 +144,35 @@ def test_a_trace_that_a_process_still_writes_is_never_replaced(tmp_path: Path) -
     assert actions_of(tmp_path / "t.gnt") == ["step"]
 
 
+@pytest.mark.parametrize("path", ["", ".", "..", "/", "a\0b", "x" * 300, b"t.gnt", 3])
+def test_what_cannot_name_a_directory_is_refused(path: object) -> None:
+    with pytest.raises(TracePathError, match=r"\[trace-path\]$"):
+        begin(path)  # type: ignore[arg-type]
+    assert gpu_narration.stats() is None
+
+
+@pytest.mark.parametrize("seconds", [math.nan, -1, "1", None])
+@pytest.mark.parametrize(
+    "wait", [gpu_narration.flush, functools.partial(gpu_narration.dump, "why")]
+)
+def test_a_timeout_that_is_no_time_is_refused(record: Record, wait: Any, seconds: Any) -> None:
+    record.start(mode="flight")
+    with pytest.raises(OptionError, match="timeout_s="):
+        wait(seconds)
+    record.stop()
+
+
+@pytest.mark.parametrize("seconds", [math.inf, 1e300, 10**400])
+@pytest.mark.parametrize(
+    "wait", [gpu_narration.flush, functools.partial(gpu_narration.dump, "why")]
+)
+def test_a_timeout_may_be_as_long_as_one_likes(record: Record, wait: Any, seconds: Any) -> None:
+    record.start(mode="flight")
+    done = wait(seconds)
+    record.stop()
+    assert done
+
+
 def test_the_suffix_is_added_where_it_lacks(tmp_path: Path) -> None:
     record_one(tmp_path / "plain", "step")
     assert actions_of(tmp_path / "plain.gnt") == ["step"]
@@ -163,6 +198,13 @@ BAD_OPTIONS: list[tuple[dict[str, object], type[GpuNarrationError], str]] = [
     ({"console": "loud"}, OptionError, "console='loud'"),
     ({"ring_bytes": 1}, OptionError, "ring_bytes=1"),
     ({"ring_bytes": 1 << 40}, OptionError, "ring_bytes="),
+    ({"ring_bytes": "8 MiB"}, OptionError, "ring_bytes='8 MiB'"),
+    ({"filter": 3}, FilterError, "the filter is int, not str"),
+    ({"control": "no"}, OptionError, "control='no'"),
+    ({"children": None}, OptionError, "children=None"),
+    ({"vram": 1}, OptionError, "vram=1"),
+    ({"dump_on_exception": "no"}, OptionError, "dump_on_exception='no'"),
+    ({"mode": "flight", "dump_signal": True}, OptionError, "dump_signal=True"),
 ]
 
 
@@ -229,9 +271,10 @@ def test_a_call_with_too_few_texts_is_a_type_error(record: Record, wrong: tuple[
 
 @pytest.mark.parametrize("bad", [
     {"GPU_NARRATION_FILE": NO_DIRECTORY},
+    {"GPU_NARRATION_FILE": "."},
     {"GPU_NARRATION_FILE": "t.gnt", "GPU_NARRATION": "a=loud"},
     {"GPU_NARRATION_FILE": "t.gnt", "GPU_NARRATION_BACKEND": "cuda"},
-], ids=["path", "filter", "backend"])  # fmt: skip
+], ids=["path", "no name", "filter", "backend"])  # fmt: skip
 def test_an_environment_that_is_wrong_costs_the_program_one_line(
     tmp_path: Path, bad: dict[str, str]
 ) -> None:
@@ -270,6 +313,10 @@ def test_a_directory_without_permission_is_refused(tmp_path: Path) -> None:
         ["run", "-o", "file", "--overwrite", "app.py"],
         ["run", "--filter", "a=loud", "app.py"],
         ["run", "-o", NO_DIRECTORY, "app.py"],
+        ["run", "-o", "", "app.py"],
+        ["run", "-o", ".", "app.py"],
+        ["show", "\x1b[31mred\nline.gnt"],
+        ["flush", "\x1b[31mred\nline.gnt"],
     ],
 )
 def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str]) -> None:
@@ -280,3 +327,49 @@ def test_bad_input_is_one_line_and_status_2(tmp_path: Path, arguments: list[str]
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("Error: ")
     assert len(done.stderr.splitlines()) == 1
+    assert "\x1b" not in done.stderr
+
+
+def test_an_option_that_run_does_not_have_is_said_to_be_none(tmp_path: Path) -> None:
+    done = command("run", "--bogus", "app.py", cwd=tmp_path)
+    assert done.returncode == 2
+    assert "No such option" in done.stderr
+    assert "--bogus" in done.stderr
+
+
+@pytest.mark.parametrize("seconds", ["nan", "inf", "0", "soon"])
+def test_a_command_does_not_wait_for_a_time_that_is_none(tmp_path: Path, seconds: str) -> None:
+    done = command("flush", "t.gnt", "--timeout", seconds, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "Invalid value for '--timeout'" in done.stderr
+
+
+@pytest.mark.parametrize("name", ["trace.json", "1-a.ring", "1-a.000.seg"])
+@pytest.mark.parametrize("verb", ["show", "spans", "flush"])
+def test_a_pipe_among_the_files_of_a_trace_holds_no_reader_up(
+    tmp_path: Path, verb: str, name: str
+) -> None:
+    """GIVEN a pipe to which nobody writes THEN it is an error, not a wait."""
+    record_one(tmp_path / "t.gnt", "step")
+    (tmp_path / "t.gnt" / name).unlink(missing_ok=True)
+    os.mkfifo(tmp_path / "t.gnt" / name)
+    done = command(verb, "t.gnt", cwd=tmp_path)
+    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
+
+
+def test_help_that_cannot_be_written_is_an_error_and_no_traceback(tmp_path: Path) -> None:
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-m", "gpu_narration.cli", "--help"],
+            stdout=full, stderr=subprocess.PIPE, text=True, cwd=tmp_path, env=environment(),
+            timeout=TIMEOUT_S, check=False,
+        )  # fmt: skip
+    assert done.returncode == 2
+    assert done.stderr == "Error: [Errno 28] No space left on device [system-error]\n"
+
+
+def test_a_trace_in_which_there_is_nothing_to_sum_up_says_so(tmp_path: Path) -> None:
+    record_one(tmp_path / "t.gnt", "step")
+    done = command("spans", "t.gnt", "--actor", "no one", cwd=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "")
+    assert "of the actor 'no one' in t.gnt" in done.stderr

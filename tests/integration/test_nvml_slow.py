@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import json
 import os
+import textwrap
 
 import pytest
 
 from gpu_narration._types import Kind
 from gpu_narration.tracefile import Phase
 from tests.support.nvml import GIB, START, device, sample
+from tests.support.run import environment, run_python
 
 #: Long beside everything that a program does here, short beside a test's patience.
 SLOW = "sleep_ms 3000"
@@ -202,3 +204,40 @@ def test_a_forked_child_watches_memory_for_itself(tmp_path):
     pids = {process.index: process.pid for process in seen.trace.processes}
     assert len(pids) == 2
     assert {pids[move.process] for move in seen.moves()} == set(pids.values())
+
+
+def test_a_fork_does_not_leave_the_child_half_a_module(tmp_path):
+    """GIVEN pynvml is being imported in the background WHEN the program forks
+    THEN the child can import it, and does not wait for a thread that it has not.
+    """
+    (tmp_path / "pynvml.py").write_text(
+        textwrap.dedent(
+            """
+            import sys, time
+            sys.imported_at = time.monotonic()
+            time.sleep(0.3)
+            class NVMLError(Exception): ...
+            def nvmlInit(): raise NVMLError("there is none")
+            """
+        )
+    )
+    done = run_python(
+        """
+        import os, sys, time
+        import gpu_narration
+        gpu_narration.start("t.gnt")
+        while not hasattr(sys, "imported_at"):
+            time.sleep(0.001)
+        child = os.fork()
+        if child == 0:
+            import pynvml
+            gpu_narration.trace_tiny("app", "step", "", "")
+            gpu_narration.stop()
+            print(hasattr(pynvml, "nvmlInit"), flush=True)
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        """,
+        cwd=tmp_path,
+        env={"PYTHONPATH": os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])},
+    )
+    assert (done.stdout, done.stderr) == ("True\n", "")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import pickle
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from gpu_narration._types import Kind
 from gpu_narration.cuda import MockGpu, MockKernel, TracedKernel, kernel
 from gpu_narration.cuda.backend import choose
 from gpu_narration.tracefile import Trace
+from gpu_narration.views.sentences import sentence
 from tests.support import fake_cupy, fake_libraries
 from tests.support.recording import (
     ManualClock,
@@ -346,3 +348,62 @@ def test_a_launch_may_be_the_first_event_of_a_recording_by_environment(
 
     assert (event.names[2], answer["simulated"], answer["stream"]) == ("first", True, 0)
     assert (answer.get("gpu_reason") is None) == (every == 1)
+
+
+class _Model:
+    @kernel
+    def scale(self, by: int) -> tuple[object, int]:
+        return self, by
+
+
+def test_a_decorated_method_is_a_method_still() -> None:
+    model = _Model()
+    assert model.scale(3) == (model, 3)
+
+
+def test_a_decorated_method_is_the_kernel_in_its_class() -> None:
+    assert isinstance(_Model.scale, TracedKernel)
+
+
+async def _coroutine() -> None: ...
+
+
+def _generator() -> Iterator[None]:
+    yield
+
+
+@pytest.mark.parametrize("function", [_coroutine, _generator])
+def test_what_does_not_run_when_it_is_called_is_refused(function: Any) -> None:
+    """Its launch would be timed before there was one."""
+    with pytest.raises(TypeError, match="only makes a coroutine or generator"):
+        kernel(function)
+
+
+@pytest.mark.parametrize("name", [3, b"name", []])
+def test_a_name_that_is_no_text_is_refused(name: Any) -> None:
+    with pytest.raises(TypeError, match="needs a str as a name"):
+        kernel(add, name=name)
+
+
+def test_a_launch_that_begins_a_recording_is_simulated_in_its_sentence(tmp_path: Path) -> None:
+    """GIVEN a forked child WHEN its first event is a launch THEN it is on a simulated GPU."""
+    run_python(
+        """
+        import os
+        import gpu_narration
+        from gpu_narration.cuda import MockKernel, kernel
+        gpu_narration.start("t.gnt", backend="mock")
+        launched = kernel(MockKernel("k", 1000), every=1)
+        child = os.fork()
+        if child == 0:
+            launched((1,), (1,), ())
+            gpu_narration.stop()
+            os._exit(0)
+        assert os.waitpid(child, 0)[1] == 0
+        gpu_narration.stop()
+        """,
+        cwd=tmp_path,
+    )
+    trace = Trace(tmp_path / "t.gnt")
+    (launch,) = (event for event in trace.events() if event.kind is Kind.LAUNCH)
+    assert sentence(launch, trace.annotations(launch)).endswith("on simulated gpu0")

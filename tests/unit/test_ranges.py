@@ -133,9 +133,29 @@ def test_what_a_range_cannot_decorate_it_refuses() -> None:
     async def stream() -> Any:
         yield 1
 
-    for wrong in (stream, 7):
+    for wrong in (stream, 7, Path):
         with pytest.raises(TypeError, match=r"write 'with cuda\.range"):
             cuda.range("step")(wrong)  # type: ignore[type-var]
+
+
+def test_a_static_method_may_be_decorated_on_either_side(tmp_path: Path) -> None:
+    class Engine:
+        @cuda.range("outside")
+        @staticmethod
+        def prefill(n: int) -> int:
+            return n
+
+        @staticmethod
+        @cuda.range("inside")
+        def decode(n: int) -> int:
+            return n
+
+    def program() -> None:
+        assert (Engine().prefill(1), Engine.prefill(2), Engine().decode(3)) == (1, 2, 3)
+
+    names = [event.names[1] for event in recorded(tmp_path, program).begins()]
+
+    assert names == ["outside", "outside", "inside"]
 
 
 @pytest.mark.parametrize(("name", "actor"), [(7, "cuda"), (None, "cuda"), ("step", b"cuda")])

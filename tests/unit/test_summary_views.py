@@ -12,6 +12,7 @@ from gpu_narration.timeline.summary import Summary
 from gpu_narration.views import text
 from gpu_narration.views.summary import print_summary
 from gpu_narration.views.summary_object import summary_object
+from gpu_narration.views.tables import TableConsole
 from gpu_narration.views.units import duration
 from tests.support.events import Story
 
@@ -202,3 +203,14 @@ def test_an_unknown_time_is_none_with_a_reason_and_never_a_number(reason: dict[s
     line = line_of(gpu_ns=None, **reason)
     assert "gpu_ms=None gpu_reason=" in line
     assert "0.000" not in line
+
+
+def test_a_closed_pipe_is_told_as_such_and_ends_no_process() -> None:
+    """The command ends well then; Rich by itself would end it with status 1."""
+
+    class Closed(io.StringIO):
+        def write(self, text: str) -> int:
+            raise BrokenPipeError
+
+    with pytest.raises(BrokenPipeError):
+        TableConsole(file=Closed()).print("row")
