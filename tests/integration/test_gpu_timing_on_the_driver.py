@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_narration import span
+from gpu_narration import cuda, span
 from gpu_narration._types import Kind
 from tests.support.cuda import FakeDriver
 from tests.support.recording import Seen, recorded
@@ -163,7 +163,11 @@ def test_a_reset_of_the_device_under_open_and_pending_spans(
     def program() -> None:
         with span("demo", "pending", gpu=True, stream=stream):
             fake.launch(stream, 10**15)
-        with span("demo", "open", gpu=True, stream=stream):
+        session = cuda.current()
+        assert session is not None
+        assert session.timer is not None
+        # No round of the watcher may lie between its look at the context and its call.
+        with span("demo", "open", gpu=True, stream=stream), session.timer._polling:
             fake("cuDevicePrimaryCtxReset_v2", 0)
         with span("demo", "later", gpu=True, stream=fake.stream()):
             pass

@@ -44,11 +44,14 @@ def test_a_recording_may_end_while_a_correlation_id_is_let_go(tmp_path: Path) ->
 
 
 def test_an_event_of_an_ids_finaliser_has_the_id_that_is_current(record: Record) -> None:
+    under_test = True  # the core lets the newest ids go only in later recordings
+
     class Id(str):
         __slots__ = ()
 
         def __del__(self) -> None:
-            trace_tiny("a", "gone", "", "{}", str(self))
+            if under_test:
+                trace_tiny("a", "gone", "", "{}", str(self))
 
     record.start()
     for i in range(1000):
@@ -56,6 +59,7 @@ def test_an_event_of_an_ids_finaliser_has_the_id_that_is_current(record: Record)
         trace_tiny("a", "step", "", "{}", i)
     set_correlation_id(None)
     gone = record.stop().named("gone")
+    under_test = False
     assert len(gone) > 900
     for event in gone:
         assert event.correlation not in (None, event.arguments[0].value)

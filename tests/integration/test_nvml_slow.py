@@ -238,6 +238,9 @@ def test_a_fork_does_not_leave_the_child_half_a_module(tmp_path):
         assert os.waitpid(child, 0)[1] == 0
         """,
         cwd=tmp_path,
-        env={"PYTHONPATH": os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]])},
+        env={
+            "PYTHONPATH": os.pathsep.join([str(tmp_path), environment()["PYTHONPATH"]]),
+            "PYTHONWARNINGS": "ignore::DeprecationWarning",  # of a fork, from CPython 3.12 on
+        },
     )
     assert (done.stdout, done.stderr) == ("True\n", "")
