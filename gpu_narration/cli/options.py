@@ -26,22 +26,22 @@ color_option = click.option(
 )
 
 
-class Seconds(click.FloatRange):
-    """A range of seconds.  Of NaN, which is in every range, none would ever be over."""
+class Finite(click.FloatRange):
+    """A number in a range.  NaN is in every range of click's, and in none of these."""
 
     def convert(
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
-        seconds = float(super().convert(value, param, ctx))
-        if math.isnan(seconds):
-            self.fail(f"{value} is no number of seconds", param, ctx)
-        return seconds
+        number = float(super().convert(value, param, ctx))
+        if not math.isfinite(number):
+            self.fail(f"{value} is no number that can be used here", param, ctx)
+        return number
 
 
 timeout_option = click.option(
     "--timeout",
     "timeout_s",
-    type=Seconds(0.1, 3600),
+    type=Finite(0.1, 3600),
     default=5.0,
     show_default=True,
     help="How long to wait for an answer, in seconds.",

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING
 import click
 from click.shell_completion import CompletionItem
 
-from gpu_narration.cli.options import color_option, report_errors, wants_color
+from gpu_narration.cli.options import Finite, color_option, report_errors, wants_color
 from gpu_narration.cli.progress import given_trace, progress
+from gpu_narration.views.escape import safe
 
 if TYPE_CHECKING:
     from gpu_narration.timeline.vram import StateChange, VramHistory
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from gpu_narration.timeline.vram_scopes import ScopeRow
     from gpu_narration.tracefile import Trace
 
+#: Times further off than 30 years are of no trace.
+_FAR_S = 1e9
 _FORMATS = (".png", ".html", ".svg")
 
 
@@ -68,9 +71,9 @@ and then.  A dash is unknown."""
 @click.option("--plot", type=click.Path(path_type=Path, dir_okay=False), metavar="FILE",
               callback=_picture_file,
               help="Draw memory over time with scopes and narrations: .png, .html or .svg.")  # fmt: skip
-@click.option("--from", "from_s", type=float, default=None, metavar="SECONDS",
+@click.option("--from", "from_s", type=Finite(-_FAR_S, _FAR_S), default=None, metavar="SECONDS",
               help="Begin the picture so many seconds after the trace began.")  # fmt: skip
-@click.option("--to", "to_s", type=float, default=None, metavar="SECONDS",
+@click.option("--to", "to_s", type=Finite(-_FAR_S, _FAR_S), default=None, metavar="SECONDS",
               help="End the picture there.")  # fmt: skip
 @click.option("--device", "-d", multiple=True, shell_complete=_devices,
               help="Only this device: 0, gpu0 or its UUID; may be given again.")  # fmt: skip
@@ -138,7 +141,7 @@ def vram(
     if is_damaged(notices):
         sys.exit(3)
     if not shown:
-        click.echo(_nothing(opened, history, device, correlation), err=True)
+        click.echo(safe(_nothing(opened, history, device, correlation)), err=True)
         sys.exit(1)
 
 
@@ -217,7 +220,7 @@ def _draw(
         from gpu_narration.views.vram_svg import svg
 
         path.write_text(svg(drawn), encoding="utf-8")
-    click.echo(f"The picture is {path}", err=True)
+    click.echo(safe(f"The picture is {path}"), err=True)
 
 
 def _nothing(

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Protocol
 import click
 
 from gpu_narration._types import VOICES
-from gpu_narration.cli.options import color_option, report_errors, wants_color
+from gpu_narration.cli.options import Finite, color_option, report_errors, wants_color
 
 if TYPE_CHECKING:
     from gpu_narration.timeline.live import LiveState
@@ -48,7 +48,7 @@ q or Ctrl-C ends it, and so does the end of the trace."""
     "--once", is_flag=True, help="One look as text; the default where stdout is no terminal."
 )
 @click.option("--json", "as_json", is_flag=True, help="One look as a JSON object.")
-@click.option("--per-second", type=click.FloatRange(0.2, 20), default=3.0, show_default=True,
+@click.option("--per-second", type=Finite(0.2, 20), default=3.0, show_default=True,
               help="How often to look.")  # fmt: skip
 @click.option("--voice", type=click.Choice(VOICES), default="human", envvar="GPU_NARRATION_VOICE",
               show_default=True, help="Whose words to show.")  # fmt: skip

@@ -135,12 +135,20 @@ def test_a_picture_and_a_table_can_be_had_at_once(trace: Path, tmp_path: Path) -
         ["--plot", "a.gif"],
         ["--plot", "a.svg", "--from", "9", "--to", "1"],
         ["--plot", "a.svg", "--from", "1e6"],
+        ["--plot", "a.svg", "--from", "nan"],
+        ["--plot", "a.svg", "--to", "inf"],
+        ["--plot", "a.svg", "--to", "1e308"],
         ["--from", "1"],
         ["--limit", "-1"],
     ],
 )
 def test_an_option_that_cannot_be_has_exit_status_2(trace: Path, options: list[str]) -> None:
     assert vram(trace, *options).exit_code == 2
+
+
+def test_a_name_that_is_not_found_cannot_colour_the_terminal(trace: Path) -> None:
+    result = vram(trace, "--device", "\x1b[31mred")
+    assert "of device \\x1b[31mred in " in result.stderr
 
 
 def test_a_picture_that_cannot_be_written_has_exit_status_2(trace: Path, tmp_path: Path) -> None:

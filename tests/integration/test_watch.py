@@ -203,6 +203,11 @@ def test_what_is_no_trace_has_exit_status_2(tmp_path: Path) -> None:
     assert (result.exit_code, "[not-a-trace]" in result.stderr) == (2, True)
 
 
+def test_a_pace_that_is_no_number_is_refused(tmp_path: Path) -> None:
+    result = CliRunner().invoke(cli, ["watch", str(tmp_path), "--per-second", "nan"])
+    assert (result.exit_code, "Invalid value for '--per-second'" in result.stderr) == (2, True)
+
+
 def test_the_help_has_examples() -> None:
     assert "gpu-narration watch app.gnt" in CliRunner().invoke(cli, ["watch", "--help"]).stdout
 
