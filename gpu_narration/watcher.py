@@ -11,6 +11,8 @@ most frequent job needs.
 
 from __future__ import annotations
 
+import contextlib
+import queue
 import threading
 import time
 from collections.abc import Callable
@@ -61,66 +63,82 @@ class Schedule:
 
 
 class Watcher:
-    """Runs jobs until stopped.  The thread starts with the first job."""
+    """Runs jobs until stopped.  The thread starts with the first job.
+
+    It holds no lock: the collector may run a finaliser of the program's in the midst of
+    any method here, in any thread, and that may end the recording or add to it.
+    """
 
     def __init__(self) -> None:
-        self._schedule = Schedule()
-        self._wake = threading.Event()
+        self._schedule = Schedule()  # the thread's own
+        self._known: set[Job] = set()
+        self._asked: set[Job] = set()  # on their way to the thread: each once
+        self._requests: queue.SimpleQueue[Job | None] = queue.SimpleQueue()  # None: stop
         self._stopping = False
-        self._lock = threading.Lock()
+        self._begun = threading.Lock()  # taken for good by whoever starts the thread
         self._thread: threading.Thread | None = None
 
     def add(self, job: Job) -> None:
         """Adds a job; its first round is now."""
-        with self._lock:
-            self._schedule.now(job)
-            if self._thread is None and not self._stopping:
-                self._thread = threading.Thread(
-                    target=self._run, name="gpu_narration-watcher", daemon=True
-                )
-                self._thread.start()
-        self._wake.set()
+        self._known.add(job)
+        self._ask(job)
+        if not self._stopping and self._begun.acquire(blocking=False):
+            thread = threading.Thread(target=self._run, name="gpu_narration-watcher", daemon=True)
+            try:
+                thread.start()
+            except BaseException:
+                self._begun.release()
+                raise
+            self._thread = thread
 
     def wake(self, job: Job) -> None:
         """Gives a job its next round soon."""
-        with self._lock:
-            if job in self._schedule:
-                self._schedule.now(job)
-        self._wake.set()
+        if job in self._known:
+            self._ask(job)
 
     def stop(self, timeout_s: float = 2.0) -> bool:
         """Ends the thread; False if a job hangs, which is then left behind."""
-        with self._lock:
-            self._stopping = True
-            thread = self._thread
-        self._wake.set()
+        self._stopping = True
+        self._requests.put(None)
+        thread = self._thread
         if thread is None or thread is threading.current_thread():
             return True
         thread.join(timeout_s)
         return not thread.is_alive()
 
-    def _run(self) -> None:
-        while not self._stopping:
-            self._wake.clear()
-            next_round = self._round()
-            self._wake.wait(None if next_round is None else max(0.0, next_round - time.monotonic()))
+    def _ask(self, job: Job) -> None:
+        if job not in self._asked:
+            self._asked.add(job)
+            self._requests.put(job)
 
-    def _round(self) -> float | None:
-        """Runs the jobs that are due; when the next one is."""
-        with self._lock:
-            # A job woken during its round gets another: waking sets an earlier time.
-            due = self._schedule.take(time.monotonic())
-        for job in due:
+    def _run(self) -> None:
+        next_round = 0.0
+        while not self._stopping:
+            self._listen(next_round)
+            self._round()
+            next_round = self._schedule.next()
+
+    def _listen(self, until: float) -> None:
+        """Takes what was asked for; waits for it if nothing is due."""
+        wait_s = None if until == _NEVER else max(0.0, until - time.monotonic())
+        with contextlib.suppress(queue.Empty):
+            job = self._requests.get(timeout=wait_s)
+            while True:
+                if job is not None:
+                    # In this order: asked for from now on, it gets a round after this one.
+                    self._asked.discard(job)
+                    self._schedule.now(job)
+                job = self._requests.get_nowait()
+
+    def _round(self) -> None:
+        """Runs the jobs that are due."""
+        for job in self._schedule.take(time.monotonic()):
             if self._stopping:
-                return None
+                return
             try:
                 delay = job()
             except Exception as error:  # noqa: BLE001 - one job must not end the others
                 internal_error("watcher", error)
                 delay = 1.0
             if delay is not None:
-                with self._lock:
-                    self._schedule.after(job, time.monotonic(), max(delay, 0.001))
-        with self._lock:
-            next_round = self._schedule.next()
-        return None if next_round == _NEVER else next_round
+                self._schedule.after(job, time.monotonic(), max(delay, 0.001))

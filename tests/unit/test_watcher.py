@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import itertools
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from types import FrameType
+from typing import Any
 
 import pytest
 
 from gpu_narration.watcher import Schedule, Watcher
+
+TraceFunction = Callable[[FrameType, str, Any], Any]
 
 #: Long past anything that goes right; nothing is asserted about how long it took.
 PATIENCE_S = 10.0
@@ -202,6 +207,60 @@ def test_a_job_added_after_the_stop_never_runs(watcher: Watcher) -> None:
     watcher.add(Rounds())
 
     assert _threads() == []
+
+
+def test_a_thread_that_cannot_start_is_told_and_not_waited_for(
+    watcher: Watcher, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    job = Rounds()
+    with monkeypatch.context() as patched:
+        patched.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start"):
+            watcher.add(job)
+
+    watcher.add(job)
+
+    assert job.reached(1)
+
+
+@pytest.mark.parametrize("where", ["the watcher", "the program"])
+@pytest.mark.parametrize("what", ["wake", "add", "stop"])
+def test_a_finaliser_may_come_by_in_the_midst_of_anything(where: str, what: str) -> None:
+    """GIVEN code that calls the watcher at every line of it WHEN jobs run THEN nothing waits."""
+    watcher = Watcher()
+    job = Rounds(lambda number: 0.0 if number < 10 else None)
+    inside = False
+
+    def come_by(frame: FrameType, event: str, _: object) -> TraceFunction | None:
+        nonlocal inside
+        if frame.f_globals.get("__name__") != "gpu_narration.watcher":
+            return None
+        if event == "line" and not inside:
+            inside = True
+            watcher.stop(0.01) if what == "stop" else getattr(watcher, what)(job)
+            inside = False
+        return come_by
+
+    def program() -> None:
+        if where == "the program":
+            sys.settrace(come_by)
+        watcher.add(job)
+        job.reached(10 if what != "stop" else 0)
+        watcher.wake(job)
+        sys.settrace(None)
+        watcher.stop()
+
+    thread = threading.Thread(target=program, daemon=True)
+    if where == "the watcher":
+        threading.settrace(come_by)
+    thread.start()
+    threading.settrace(None)  # type: ignore[arg-type]
+    thread.join(PATIENCE_S)
+
+    assert not thread.is_alive()
 
 
 # ---- sharing wake-ups ----
