@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import gc
 import sys
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from gpu_narration import set_correlation_id, span, trace_fn, trace_tiny
-from gpu_narration.tracefile import Trouble
+from gpu_narration.tracefile import Phase, Trouble
 from tests.conftest import Record, Recorded
 from tests.support.programs import events_of, read_all
 from tests.support.run import run_python
@@ -112,6 +113,75 @@ def test_an_event_is_not_in_a_recording_that_began_within_it(record: Record, wor
     event is made THEN it is in neither, and nothing undefined is written."""
     for recorded in restarts(record, work):
         assert (recorded.events, recorded.trace.notices()) == ([], [])
+
+
+# ---- finalisers under an event loop ----
+
+
+def test_finalisers_with_spans_leave_the_contexts_of_tasks_whole(tmp_path: Path) -> None:
+    """GIVEN traced finalisers that the collector runs in the midst of spans and new tasks WHEN
+    freed memory is filled THEN the program goes on, all spans end, and gc is as it was."""
+    done = run_python(
+        """
+        import asyncio, gc
+        import gpu_narration as gn
+
+        class Cycle:
+            def __init__(self):
+                self.me = self
+
+            @gn.trace_fn(actor="a")
+            def __del__(self): ...
+
+        async def work():
+            for _ in range(5):
+                with gn.span("a", "outer"), gn.span("a", "inner"):
+                    Cycle()
+                await asyncio.sleep(0)
+
+        async def main():
+            for threshold in range(3, 40):
+                gc.set_threshold(threshold)
+                for _ in range(60):
+                    await asyncio.gather(work(), work())
+
+        gn.start("t.gnt", backend="none")
+        asyncio.run(main())
+        gc.collect()
+        gn.stop()
+        print(gc.callbacks)
+        """,
+        cwd=tmp_path,
+        env={"PYTHONMALLOC": "debug"},
+    )
+    assert done.stdout == "[]\n"
+    phases = [(event.names[1], event.phase) for event in events_of(tmp_path / "t.gnt")]
+    spans = 37 * 60 * 2 * 5
+    for name in ("outer", "inner", "__del__"):
+        assert phases.count((name, Phase.BEGIN)) == phases.count((name, Phase.END)) == spans
+
+
+def test_a_span_of_a_finaliser_lies_in_the_span_that_it_came_in(record: Record) -> None:
+    class Cycle:
+        def __init__(self) -> None:
+            self.me = self
+
+        def __del__(self) -> None:
+            with span("a", "gone"):
+                trace_tiny("a", "within", "", "")
+
+    async def main() -> None:
+        with span("a", "outer"):
+            Cycle()
+            gc.collect()
+            trace_tiny("a", "after", "", "")
+
+    record.start()
+    asyncio.run(main())
+    recorded = record.stop()
+    outer, gone = recorded.begin("outer"), recorded.begin("gone")
+    assert (gone.span, recorded.one("within").span) == (outer.id, gone.id)
+    assert recorded.one("after").span == outer.id
 
 
 # ---- modules and interpreters ----

@@ -7,6 +7,7 @@
  *   sites.c      strings and call sites: interning, definitions, the filter
  *   strand.c     which span and which correlation are current, for the thread,
  *                the task and the generator that runs now
+ *   collector.c  whether the garbage collector runs
  *   values.c     Python values as record bytes
  *   calls.c      trace_tiny and its sisters
  *   records.c    full events, annotations and notes
@@ -222,6 +223,17 @@ void strand_save(const struct thread_state *thread, struct strand_mark *mark);
 void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published);
 PyObject *strand_set_correlation(PyObject *module, PyObject *value);
 int strand_init(PyObject *module);
+
+/* collector.c */
+#if PY_VERSION_HEX >= 0x030c0000
+enum { collector_runs = false };
+static inline void collector_watch(void) {}
+static inline void collector_leave(void) {}
+#else
+extern bool collector_runs; /* known while it is watched */
+void collector_watch(void);
+void collector_leave(void);
+#endif
 
 /* values.c */
 struct values {

@@ -315,6 +315,7 @@ PyObject *recording_stop(PyObject *module, PyObject *args)
     PyMem_RawFree(core.recording);
     core.recording = NULL;
     core.settled = false;
+    collector_leave();
     return Py_BuildValue("(iN)", error, final);
 }
 

@@ -17,7 +17,7 @@ void scope_opened(struct scope *scope, struct thread_state *thread, struct site 
     scope->generation = core.generation;
     scope->thread_key = thread->key;
     strand_push(thread, scope);
-    if (UNLIKELY(core.nvtx_on) && scope->generation == core.generation)
+    if (UNLIKELY(core.nvtx_on))
         nvtx_open(scope, thread, pushable);
 }
 
@@ -196,7 +196,7 @@ static void leave_strand(struct scope *scope)
     else
         close_for_opener(scope);
     if (UNLIKELY(scope->pushed || scope->range != NULL))
-        nvtx_close(scope, scope->generation == core.generation ? here : NULL);
+        nvtx_close(scope, here);
 }
 
 /* The recording ended inside the span: only a tool still waits for its end. */

@@ -9,7 +9,7 @@
  *   - Where an event loop runs, tasks take turns on the thread.  There a span is
  *     also put into a context variable, which every task copies when it is made
  *     and asyncio.to_thread carries over.  Setting it costs some 100 ns, so plain
- *     threads do not.
+ *     threads do not, nor do finalisers that the collector runs (collector.c).
  *   - CPython bumps tstate->context_ver whenever a context is entered or left, and
  *     our variables are set only here.  As long as it stands still nothing has to
  *     be looked up: one compare an event.
@@ -147,6 +147,8 @@ void strand_sync(struct thread_state *thread, PyThreadState *python)
         thread->variable = variable.id;
     }
     thread->publishing = loop_is_running();
+    if (thread->publishing)
+        collector_watch();
     thread->context_version = python->context_ver;
     thread->python_thread = python->id;
     PyErr_Restore(type, value, traceback);
@@ -166,44 +168,51 @@ bool strand_write_state(struct thread_state *thread)
     return true;
 }
 
-/* False if the recording, and the thread's state with it, ended meanwhile: before
- * CPython 3.12 the collector, and with it any finaliser, may run in here. */
-static bool variable_set(struct thread_state *thread, int64_t id, struct site *site)
+/* In here the collector does not run; collector.c tells why. */
+static PyObject *context_set(PyObject *variable, PyObject *value)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    return PyContextVar_Set(variable, value);
+#else
+    int collects = PyGC_Disable();
+    PyObject *token = PyContextVar_Set(variable, value);
+    if (collects)
+        (void)PyGC_Enable();
+    return token;
+#endif
+}
+
+/* Runs no Python code. */
+static void variable_set(struct thread_state *thread, int64_t id, struct site *site)
 {
     struct published published = {id, core.generation, site};
     PyObject *value = PyBytes_FromStringAndSize((const char *)&published, sizeof published);
-    PyObject *token = value == NULL ? NULL : PyContextVar_Set(core.span_variable, value);
+    PyObject *token = value == NULL ? NULL : context_set(core.span_variable, value);
     Py_XDECREF(value);
-    if (token == NULL)
+    if (token == NULL) {
         PyErr_Clear(); /* no memory: tasks made from here lack this parent */
-    Py_XDECREF(token);
-    if (published.generation != core.generation)
-        return false;
-    if (token == NULL)
-        return true;
+        return;
+    }
+    Py_DECREF(token);
     PyThreadState *python = PyThreadState_Get();
     if (thread->variable == 0)
         thread->floor = thread->span;
     thread->variable = id;
     thread->context_version = python->context_ver; /* our own change: nothing to look up */
-    return true;
 }
 
 void strand_push(struct thread_state *thread, struct scope *scope)
 {
     scope->parent = thread->span;
     scope->outer_site = thread->span_site;
-    scope->published = thread->publishing;
-    /* The reader infers it from the record: true at once, for events of a finaliser
-     * that runs in variable_set. */
-    thread->writer.span = (uint64_t)scope->id;
+    scope->published = thread->publishing && !collector_runs;
     if (scope->published) {
         scope->variable_before = thread->variable;
-        if (!variable_set(thread, scope->id, scope->site))
-            return;
+        variable_set(thread, scope->id, scope->site);
     }
     thread->span = scope->id;
     thread->span_site = scope->site;
+    thread->writer.span = (uint64_t)scope->id; /* the reader infers it from the record */
 }
 
 /* Where a span that is no longer open stands for its parent, -1 if it is open. */
@@ -267,11 +276,11 @@ void strand_drop(struct thread_state *thread, const struct scope *scope)
 
 void strand_pop(struct thread_state *thread, const struct scope *scope)
 {
-    if (scope->published && thread->variable == scope->id) {
+    /* Of a span that ends while the collector runs, the context keeps the name. */
+    if (scope->published && thread->variable == scope->id && !collector_runs) {
         int64_t before = open_ancestor(thread, scope->variable_before);
         struct site *site = before == scope->parent ? scope->outer_site : NULL;
-        if (!variable_set(thread, before, site))
-            return;
+        variable_set(thread, before, site);
         thread->variable = before;
     }
     strand_drop(thread, scope);
@@ -286,14 +295,12 @@ void strand_save(const struct thread_state *thread, struct strand_mark *mark)
 
 void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published)
 {
-    if (published && thread->variable != mark->variable) {
+    if (published && thread->variable != mark->variable && !collector_runs) {
         struct site *site = mark->variable == mark->span ? mark->site : NULL;
         PyObject *type, *error, *traceback;
         PyErr_Fetch(&type, &error, &traceback); /* the body's, which no want of memory replaces */
-        bool goes_on = variable_set(thread, mark->variable, site);
+        variable_set(thread, mark->variable, site);
         PyErr_Restore(type, error, traceback);
-        if (!goes_on)
-            return;
     }
     thread->span = mark->span;
     thread->span_site = mark->site;
@@ -308,7 +315,7 @@ PyObject *strand_set_correlation(PyObject *module, PyObject *value)
                      Py_TYPE(value)->tp_name);
         return NULL;
     }
-    PyObject *token = PyContextVar_Set(core.correlation_variable, value);
+    PyObject *token = context_set(core.correlation_variable, value);
     if (token == NULL)
         return NULL;
     Py_DECREF(token);
