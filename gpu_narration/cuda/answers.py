@@ -21,7 +21,7 @@ class Answers:
     def __init__(self, answer: Answer, *, simulated: bool) -> None:
         self._answer = answer
         self._simulated = simulated
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     def claim(self, interval: Interval) -> bool:
         """Whether it is the caller's to answer; true once."""

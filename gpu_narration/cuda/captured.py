@@ -34,7 +34,7 @@ class Captures:
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._seen: dict[Stream, dict[int, tuple[str, ...]]] = {}
         self._left_out: dict[Stream, int] = {}
 

@@ -70,7 +70,7 @@ class Contexts:
         self._cuda = cuda
         self._forks = _forks
         self._cell = _Cell()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._by_handle: dict[int, Context] = {}
         self._by_device: dict[int, Context] = {}
         #: By stream's handle, the context it had when it was last given or made.

@@ -60,7 +60,7 @@ class MockGpu(MockWaits):
     ) -> None:
         self._clock = clock
         self._real_precision = real_precision
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._handles = itertools.count(7)
         self._addresses = itertools.count(0x7F00_0000_0000, 0x1_0000_0000)
         self._devices = [DeviceState(index, memory_bytes) for index in range(devices)]

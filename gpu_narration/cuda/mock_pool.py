@@ -23,7 +23,7 @@ class CachingPool:
     def __init__(self, gpu: MockGpu, device: int) -> None:
         self._gpu = gpu
         self._device = device
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._live: dict[int, int] = {}
         self._cached: dict[int, int] = {}
         self.peak_reserved_bytes = 0

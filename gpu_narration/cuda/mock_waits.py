@@ -23,7 +23,7 @@ class MockWaits:
 
     if TYPE_CHECKING:  # the machine's, under its lock where their names begin with _
         _clock: Callable[[], int]
-        _lock: threading.Lock
+        _lock: threading.RLock
         _devices: list[DeviceState]
 
         def launch(self, name: str, duration_ns: int, stream: Stream | None = None) -> None: ...

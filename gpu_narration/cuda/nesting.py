@@ -61,7 +61,7 @@ class Nesting:
     """Knows the open scopes that look at memory.  Safe from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._open: dict[int, Place] = {}
 
     def enter(self, event_id: int, name: Name, device: int, parent: int) -> Place:

@@ -117,7 +117,7 @@ class PostMortem:
     def __init__(self, memory: ScopeMemory, *, simulated: bool) -> None:
         self._memory = memory
         self._simulated = simulated
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._told: OrderedDict[int, weakref.ref[object] | None] = OrderedDict()
 
     def tell(

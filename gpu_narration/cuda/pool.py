@@ -25,7 +25,7 @@ class EventPool:
         self._free: list[Event] = []
         self._made = 0
         self._open = True
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
 
     @property
     def made(self) -> int:

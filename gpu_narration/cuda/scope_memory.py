@@ -69,7 +69,7 @@ class ScopeMemory:
         self._pools = pools
         self._nesting = Nesting()
         self._takers = Takers()
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         #: Spans whose peak is followed; guarded.
         self._followed: dict[Edge, None] = {}
         self._sampler: Sampler | None = None

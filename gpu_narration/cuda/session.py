@@ -43,7 +43,8 @@ class Session:
         self._backend_name = backend_name
         self._wake = wake
         self._choice: Backend | NoBackend | None = None
-        self._lock = threading.Lock()
+        # As all locks here: a finaliser or a signal handler may time a span in the midst of it.
+        self._lock = threading.RLock()
         self._announced = False
         #: Indices of the devices that the trace knows.
         self._told: set[int] = set()

@@ -32,7 +32,7 @@ class Takers:
     """A bounded table.  Safe from any thread."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._table: dict[tuple[int, Name], Taken] = {}
 
     def ended(self, place: Place, taken_bytes: int) -> None:

@@ -74,7 +74,7 @@ class Sampler:
         self._watched = [
             Watched(place, device, share.Budget(clock)) for place, device in enumerate(devices)
         ]
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._closed = False
         self._pace = Pace()
         self._begin_ns = self._cost_noted_ns = clock()

@@ -115,7 +115,7 @@ def test_an_event_is_not_in_a_recording_that_began_within_it(record: Record, wor
         assert (recorded.events, recorded.trace.notices()) == ([], [])
 
 
-# ---- finalisers under an event loop ----
+# ---- finalisers that make spans ----
 
 
 def test_finalisers_with_spans_leave_the_contexts_of_tasks_whole(tmp_path: Path) -> None:
@@ -182,6 +182,42 @@ def test_a_span_of_a_finaliser_lies_in_the_span_that_it_came_in(record: Record) 
     outer, gone = recorded.begin("outer"), recorded.begin("gone")
     assert (gone.span, recorded.one("within").span) == (outer.id, gone.id)
     assert recorded.one("after").span == outer.id
+
+
+def test_a_finaliser_may_time_the_gpu_while_a_span_does(tmp_path: Path) -> None:
+    """GIVEN finalisers with GPU spans that the collector runs while others open and close THEN
+    none waits for a lock that its own thread holds."""
+    run_python(
+        """
+        import faulthandler, gc
+        import gpu_narration as gn
+
+        faulthandler.dump_traceback_later(60, exit=True)
+
+        class Cycle:
+            def __init__(self):
+                self.me = self
+
+            @gn.trace_fn(actor="a", gpu=True, vram=True)
+            def __del__(self): ...
+
+        @gn.trace_fn(actor="a", gpu=True, vram=True)
+        def step():
+            Cycle()
+
+        gn.start("t.gnt", backend="mock")
+        for threshold in (3, 5, 7, 11, 17, 31):
+            gc.set_threshold(threshold)
+            for _ in range(300):
+                step()
+        gc.collect()
+        gn.stop()
+        """,
+        cwd=tmp_path,
+    )
+    phases = [(event.names[1], event.phase) for event in events_of(tmp_path / "t.gnt")]
+    for name in ("step", "__del__"):
+        assert phases.count((name, Phase.BEGIN)) == phases.count((name, Phase.END)) == 1800
 
 
 # ---- modules and interpreters ----
