@@ -41,6 +41,7 @@ class Options:
     control: bool
     control_signal: int | None
     nvtx: str
+    capture_range: str | None
     clock: str
     vram: bool
     children: bool
@@ -51,7 +52,7 @@ class Options:
 #: Not the signals: those need the main thread, and their first event may be in another.
 _HANDED_DOWN: dict[str, type] = {
     "on_full": str, "mode": str, "dump_on_exception": bool, "control": bool, "nvtx": str,
-    "clock": str, "vram": bool, "ring_bytes": int,
+    "capture_range": str, "clock": str, "vram": bool, "ring_bytes": int,
 }  # fmt: skip
 
 
@@ -85,6 +86,7 @@ def check(
     control: bool,
     control_signal: str | int | None,
     nvtx: str,
+    capture_range: str | None,
     clock: str,
     vram: bool,
     children: bool,
@@ -119,6 +121,7 @@ def check(
         control=_switch("control", control),
         control_signal=on_control,
         nvtx=_one_of("nvtx", nvtx, ("auto", "on", "off")),
+        capture_range=_name("capture_range", capture_range),
         clock=_one_of("clock", clock, ("auto", "monotonic")),
         vram=_switch("vram", vram),
         children=_switch("children", children),
@@ -155,6 +158,15 @@ def _switch(option: str, given: object) -> bool:
     if isinstance(given, bool):
         return given
     raise OptionError(f"{option}={given!r} is not possible", next_step="choose True or False")
+
+
+def _name(option: str, given: str | None) -> str | None:
+    if given is None or (type(given) is str and given):
+        return given
+    raise OptionError(
+        f"{option}={given!r} is no name of a range",
+        next_step="give the name of a span, as 'prefill'",
+    )
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:

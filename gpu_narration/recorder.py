@@ -129,6 +129,7 @@ def start(
     control_signal: str | int | None = None,
     overwrite: bool = False,
     nvtx: Literal["auto", "on", "off"] = "auto",
+    capture_range: str | None = None,
     vram: bool = True,
     children: bool = True,
     clock: Literal["auto", "monotonic"] = "auto",
@@ -156,6 +157,9 @@ def start(
         then.
     overwrite: replace a trace that is at ``path`` already.
     nvtx: mark ranges for an attached tool; auto looks for one that announced itself.
+    capture_range: the name of a span or range to which a profiler limits itself that
+        waits for the program to begin (``nsys profile --capture-range=cudaProfilerApi``):
+        it collects while such a range is open.  Without such a profiler it does nothing.
     vram: look at device memory; if False, not even for spans that ask for it.
     children: processes started from here record into the same trace.
     clock: auto uses the CPU's counter where it is steady.
@@ -196,6 +200,7 @@ def start(
             control=control,
             control_signal=control_signal,
             nvtx=nvtx,
+            capture_range=capture_range,
             clock=clock,
             vram=vram,
             children=children,

@@ -99,7 +99,7 @@ class Recording:
     def _begin_around_core(self, directory: TraceDirectory) -> None:
         options = self.options
         _core.note("process", self._process_facts())
-        self.gpu.begin(vram=options.vram, nvtx_domain=_attach_nvtx(options.nvtx))
+        self.gpu.begin(vram=options.vram, nvtx_domain=_attach_nvtx(options))
         if options.children:
             self._tell_children(directory)
         if self._responder is not None and options.control:
@@ -267,12 +267,12 @@ def _start_core(directory: TraceDirectory, process: str, options: Options) -> No
         ) from error
 
 
-def _attach_nvtx(mode: str) -> object:
+def _attach_nvtx(options: Options) -> object:
     """The NVTX domain where a tool listens, or None."""
     from gpu_narration.cuda import ranges
 
     try:
-        bridge = ranges.attach(mode)  # type: ignore[arg-type]
+        bridge = ranges.attach(options.nvtx, options.capture_range)  # type: ignore[arg-type]
     except ImportError as error:
         say(f"no NVTX ranges: {error} [no-nvtx]")
         bridge = None

@@ -31,7 +31,7 @@ RECORDING = {
 }  # fmt: skip
 READING = {
     **_LEAVES,
-    "tracefile": 1,
+    "tracefile": 1, "nsight": 1,
     "timeline": 2,
     "views": 3,
 }  # fmt: skip
