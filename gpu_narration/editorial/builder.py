@@ -1,0 +1,96 @@
+"""The fluent form: ``Narration(...).human("…").cute("…").emit()``."""
+
+from __future__ import annotations
+
+import ast
+from collections.abc import Iterator
+
+from gpu_narration._types import Level
+from gpu_narration.editorial import secrets
+from gpu_narration.editorial.calls import Said, Shown, field, fields, level_of
+from gpu_narration.editorial.checks import Kind
+from gpu_narration.editorial.scopes import Scope
+from gpu_narration.editorial.strings import positional, texts
+from gpu_narration.editorial.text import template
+
+_ROOT = "Narration"
+_VOICES = {"human": Kind.HUMAN, "cute": Kind.CUTE, "story": Kind.STORY}
+_FIELD_METHODS = {"field", "extra", "with_field", "set"}
+_LEVELS = {name.lower(): level for name, level in Level.__members__.items()}
+_DEPTH = 8
+
+
+def chain(node: ast.Call, scope: Scope) -> list[ast.Call]:
+    """The calls of a chain from its outermost on, if it begins at a ``Narration``.
+
+    The one that makes the ``Narration`` is not among them.
+    """
+    calls: list[ast.Call] = []
+    inner: ast.expr = node
+    while isinstance(inner, ast.Call) and isinstance(inner.func, ast.Attribute):
+        if scope.ours(inner.func) == _ROOT:
+            return calls
+        calls.append(inner)
+        inner = inner.func.value
+    return calls if calls and _is_narration(inner, scope, _DEPTH) else []
+
+
+def said(calls: list[ast.Call], scope: Scope) -> Iterator[Said | Shown]:
+    """What a chain says."""
+    level = _level(calls)
+    for call in calls:
+        method = _method(call)
+        yield from fields(call)
+        if method in _VOICES:
+            first = call.args[0] if call.args else _keyword(call, "text")
+            for text in [] if first is None else texts(first, scope):
+                assert first is not None
+                filled = template(text.body, positional(call.args[1:])) if len(call.args) > 1 else text
+                yield Said(first, _VOICES[method], text if text.placeholders else filled, level)
+        elif method in _FIELD_METHODS and len(call.args) == 2:
+            key, value = call.args
+            if isinstance(key, ast.Constant) and isinstance(key.value, str):
+                yield from field(key, key.value, value)
+        elif secrets.is_secret(method):
+            yield Shown(call, f"the field {method!r} is a secret by its name; leave it out")
+
+
+def _is_narration(node: ast.expr, scope: Scope, depth: int) -> bool:
+    """Whether an expression gives a ``Narration``: a call, a chain, or a name of one."""
+    if depth == 0:
+        return False
+    if isinstance(node, ast.Call):
+        if scope.ours(node.func) == _ROOT:
+            return True
+        inner = node.func
+        return isinstance(inner, ast.Attribute) and _is_narration(inner.value, scope, depth - 1)
+    if isinstance(node, ast.Name):
+        values = scope.values(node.id)
+        return bool(values) and all(_is_narration(value, scope, depth - 1) for value in values or [])
+    return False
+
+
+def _level(calls: list[ast.Call]) -> Level | None:
+    """The level at which a chain is emitted; None where it is not known."""
+    level: Level | None = None
+    for call in reversed(calls):
+        method = _method(call)
+        name = method.removeprefix("emit_")
+        if name in _LEVELS:
+            level = _LEVELS[name]
+        elif method in {"level", "emit", "at"}:
+            given = call.args[0] if call.args else _keyword(call, "level")
+            if given is not None:
+                level = level_of(given)
+            elif method == "emit" and level is None:
+                level = Level.INFO
+    return level
+
+
+def _method(call: ast.Call) -> str:
+    assert isinstance(call.func, ast.Attribute)
+    return call.func.attr
+
+
+def _keyword(call: ast.Call, name: str) -> ast.expr | None:
+    return next((word.value for word in call.keywords if word.arg == name), None)
