@@ -23,6 +23,7 @@ class LazyGroup(click.Group):
         "dump": "Has running flight recorders write out what they hold.",
         "filter": "Shows or changes what running processes record.",
         "flush": "Has running processes bring their trace up to date.",
+        "lint": "Checks the texts of calls in Python sources, without running them.",
         "run": "Runs a Python program and records it.",
         "show": "Prints a trace as text.",
         "spans": "Sums a trace up: spans, waiting, GPU time, memory.",

@@ -45,7 +45,9 @@ def said(calls: list[ast.Call], scope: Scope) -> Iterator[Said | Shown]:
             first = call.args[0] if call.args else _keyword(call, "text")
             for text in [] if first is None else texts(first, scope):
                 assert first is not None
-                filled = template(text.body, positional(call.args[1:])) if len(call.args) > 1 else text
+                filled = (
+                    template(text.body, positional(call.args[1:])) if len(call.args) > 1 else text
+                )
                 yield Said(first, _VOICES[method], text if text.placeholders else filled, level)
         elif method in _FIELD_METHODS and len(call.args) == 2:
             key, value = call.args
@@ -66,7 +68,9 @@ def _is_narration(node: ast.expr, scope: Scope, depth: int) -> bool:
         return isinstance(inner, ast.Attribute) and _is_narration(inner.value, scope, depth - 1)
     if isinstance(node, ast.Name):
         values = scope.values(node.id)
-        return bool(values) and all(_is_narration(value, scope, depth - 1) for value in values or [])
+        return bool(values) and all(
+            _is_narration(value, scope, depth - 1) for value in values or []
+        )
     return False
 
 

@@ -157,7 +157,7 @@ def field(place: ast.AST, name: str, value: ast.expr) -> Iterator[Shown]:
 
 def level_of(node: ast.expr) -> Level | None:
     """The level that an expression is, where it is written out."""
-    name = None
+    name = ""
     if isinstance(node, ast.Attribute):
         name = node.attr
     elif isinstance(node, ast.Constant) and isinstance(node.value, str):

@@ -83,7 +83,10 @@ def check(kind: Kind, text: Text, level: Level | None) -> Iterator[tuple[str, st
             yield from _units(text)
         case Kind.CUTE:
             for spoken in speech.speeches(text.body):
-                yield "GN301", f"dialogue in cute: {text.show(spoken.start, spoken.end)}; story is the voice for it"
+                yield (
+                    "GN301",
+                    f"dialogue in cute: {text.show(spoken.start, spoken.end)}; story is the voice for it",
+                )
         case Kind.STORY:
             yield from _story(text)
         case Kind.DETAIL:

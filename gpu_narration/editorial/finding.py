@@ -15,6 +15,9 @@ class Span(NamedTuple):
     end_column: int = 1
 
 
+NOWHERE = Span()
+
+
 @dataclass(frozen=True, slots=True)
 class Finding:
     """A rule that a text breaks.  ``path`` is "" for a text that was not read from a file."""
@@ -22,4 +25,4 @@ class Finding:
     code: str
     message: str
     path: str = ""
-    span: Span = Span()
+    span: Span = NOWHERE

@@ -81,7 +81,9 @@ class _Reader:
             todo += [(child, inside if own else scope, within) for child, own in children(node)]
         return found
 
-    def _said(self, node: ast.Call, scope: Scope, within: Level | None) -> list[calls.Said | calls.Shown]:
+    def _said(
+        self, node: ast.Call, scope: Scope, within: Level | None
+    ) -> list[calls.Said | calls.Shown]:
         chain = builder.chain(node, scope)
         self._done.update(map(id, chain))
         return [*calls.read(node, scope, within), *(builder.said(chain, scope) if chain else ())]

@@ -12,7 +12,8 @@ from gpu_narration.editorial.finding import Finding, Span
 from gpu_narration.editorial.rules import RULES
 
 _NOQA = re.compile(
-    r"#\s*noqa(?![\w-])(?P<colon>\s*:\s*(?P<codes>[A-Za-z]+\d*(?:[\s,]+[A-Z]+\d+)*)?)?", re.IGNORECASE
+    r"#\s*noqa(?![\w-])(?P<colon>\s*:\s*(?P<codes>[A-Za-z]+\d*(?:[\s,]+[A-Z]+\d+)*)?)?",
+    re.IGNORECASE,
 )
 _CODE = re.compile(r"[A-Za-z]+\d*")
 
@@ -46,7 +47,12 @@ def comments(source: str) -> dict[int, Noqa]:
 def unknown(found: Iterable[Noqa], path: str) -> list[Finding]:
     """The codes in comments that look like ours and are none."""
     return [
-        Finding("GN003", f"noqa names {code}, which there is not; it suppresses nothing", path, noqa.span)
+        Finding(
+            "GN003",
+            f"noqa names {code}, which there is not; it suppresses nothing",
+            path,
+            noqa.span,
+        )
         for noqa in found
         for code in sorted(noqa.codes or ())
         if re.fullmatch(r"GN\d*", code) and code not in RULES

@@ -121,7 +121,7 @@ def makes_scope(node: ast.AST) -> bool:
     return isinstance(node, (ast.ClassDef, *_FUNCTIONS, *_COMPREHENSIONS))
 
 
-def _collect(first: ast.AST, scope: Scope) -> None:
+def _collect(first: ast.AST, scope: Scope) -> None:  # noqa: PLR0912 - the table of what binds a name
     """Binds what a statement binds in its own scope."""
     todo: list[tuple[ast.AST, bool]] = [(first, False)]
     while todo:
@@ -167,7 +167,9 @@ def _collect(first: ast.AST, scope: Scope) -> None:
                 scope.bind(name, Binding(maybe=maybe))
             case _ if isinstance(node, _COMPREHENSIONS):
                 # Its targets are its own; only a := inside binds out here.
-                todo += [(part, maybe) for part in ast.walk(node) if isinstance(part, ast.NamedExpr)]
+                todo += [
+                    (part, maybe) for part in ast.walk(node) if isinstance(part, ast.NamedExpr)
+                ]
                 continue
         inside = maybe or isinstance(node, (ast.If, ast.IfExp, ast.ExceptHandler, ast.Try))
         todo += [(child, inside) for child in ast.iter_child_nodes(node)]

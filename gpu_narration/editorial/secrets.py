@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 
-from gpu_narration.editorial.text import words_of
+from gpu_narration.editorial.text import words_of, wordset
 from gpu_narration.redaction import Rule, parameter_rule
 
 #: Such a name says something about a secret, and is none: ``has_password``, ``secret_name``.
-_ABOUT_FIRST = {"has", "is", "no", "needs", "uses", "with", "without", "num", "n", "show", "max", "min"}
-_ABOUT_LAST = set(
+_ABOUT_FIRST = wordset("has is no needs uses with without num n show max min")
+_ABOUT_LAST = wordset(
     "age attempts changed count enabled expires expiry field found hint id ids invalid kind len length "
     "manager missing name names ok path policy present prompt provided required rotated set source "
-    "status store type url valid version ms s ns".split()
+    "status store type url valid version ms s ns"
 )
 _LABEL = re.compile(r"([A-Za-z][\w-]{1,40})[\"']?\s*[=:]\s*[\"']?$")
 

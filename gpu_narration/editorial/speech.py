@@ -6,9 +6,9 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from gpu_narration.editorial.text import MARK
+from gpu_narration.editorial.text import MARK, wordset
 
-_SAYING = (
+_SAYING = wordset(
     "add admit agree announce answer ask assure babble bark beam beg bellow blurt boast breathe call "
     "chime chirp chuckle claim comment complain confess confirm croak cry declare demand drawl echo "
     "exclaim explain gasp giggle greet groan growl grumble grunt hiss hum inform inquire insist "
@@ -18,7 +18,7 @@ _SAYING = (
     "snap snarl sniff snort sob squeak stammer state stutter suggest tease tell thank think thunder "
     "urge vow wail warn whimper whine whisper wonder yawn yell yelp"
 )
-_IRREGULAR = (
+_IRREGULAR = wordset(
     "said says sang sung told spoke speak speaks thought cried cries replied replies tried begged "
     "begs nagged quipped sobbed admitted nodded shrugged hummed snapped grinned grins grin went goes"
 )
@@ -29,13 +29,16 @@ def _forms(verb: str) -> Iterator[str]:
     yield from (verb, f"{verb}s", f"{stem}ed", f"{stem}ing")
 
 
-_VERBS = {form for verb in _SAYING.split() for form in _forms(verb)} | set(_IRREGULAR.split())
+_VERBS = {form for verb in _SAYING for form in _forms(verb)} | _IRREGULAR
 
 #: Quotes that open and close differently, or never are anything else.
 _DOUBLE = re.compile(r'"([^"]*)"|“([^“”]*)”|„([^“”„]*)[“”]|«([^«»]*)»')
 # A single quote opens where a word begins and closes where one has ended; an apostrophe
 # inside a word does neither.
-_SINGLE = re.compile(rf"(?<![\w{MARK}])['‘](?=[\w{MARK}¡¿])(.+?)(?<=\S)['’](?![\w{MARK}])", re.DOTALL)
+_SINGLE = re.compile(
+    rf"(?<![\w{MARK}])['‘](?=[\w{MARK}¡¿])(.+?)(?<=\S)['’](?![\w{MARK}])", re.DOTALL
+)
+_CLOSES_LATER = re.compile(rf"[^'‘’]*(?:(?<=\w)['’](?=\w)[^'‘’]*)*(?<=[.,!?…—–])['’](?![\w{MARK}])")
 _ENDS_SPEECH = (".", ",", "!", "?", "…", "—", "–", "-")
 _WORD = re.compile(rf"[\w{MARK}'’-]+")
 
@@ -73,7 +76,9 @@ def speeches(body: str) -> list[Speech]:
 
 
 def _quotes(body: str) -> list[tuple[int, int, str]]:
-    doubles = [(*found.span(), next(filter(None, found.groups()), "")) for found in _DOUBLE.finditer(body)]
+    doubles = [
+        (*found.span(), next(filter(None, found.groups()), "")) for found in _DOUBLE.finditer(body)
+    ]
     # Inside double quotes a single one is an apostrophe, or a quote in a quote: the same speech.
     outside = list(body)
     for start, end, _ in doubles:
@@ -91,7 +96,7 @@ def _singles(body: str) -> Iterator[tuple[int, int, str]]:
         if not words.endswith(_ENDS_SPEECH):
             # "'the workers' queue is empty,' said …": a possessive closes nothing if a later
             # quote, with punctuation before it, does.
-            later = re.compile(rf"[^'‘’]*?(?:\w['’]\w[^'‘’]*?)*[.,!?…—–]['’](?![\w{MARK}])").match(body, end)
+            later = _CLOSES_LATER.match(body, end)
             if later is not None:
                 end = later.end()
                 words = body[start + 1 : end - 1]
@@ -111,10 +116,8 @@ def _is_told(before: str, after: str, words: str) -> bool:
     earlier = _WORD.findall(re.split(r"[.!?;…]\s", before)[-1])
     # A full stop inside the quotes ends the sentence: what follows is another one.
     later = [] if words.endswith(".") else _WORD.findall(re.split(r"[.!?;…]", after)[0])
-    if words.endswith(_ENDS_SPEECH):
-        near = earlier[-4:] + later[:5]
-    else:
-        near = earlier[-1:] or later[:1]
+    is_sentence = words.endswith(_ENDS_SPEECH)
+    near = earlier[-4:] + later[:5] if is_sentence else earlier[-1:] or later[:1]
     return any(word.lower() in _VERBS for word in near)
 
 

@@ -16,9 +16,29 @@ _PERCENT = re.compile(
     r"%(?:\((?P<key>[^)]*)\))?(?P<spec>[#0 +-]*(?:\d+|\*)?(?:\.(?:\d+|\*))?)[hlL]?(?P<type>[diouxXeEfFgGcrsa%])"
 )
 _OPAQUE_CALLS = {"id", "hash", "uuid1", "uuid4", "uuid7", "hexdigest", "token_hex", "token_urlsafe"}
-_NUMBER_CALLS = {"len", "round", "int", "float", "abs", "sum", "perf_counter", "monotonic", "time_ns"}
+_NUMBER_CALLS = {
+    "len",
+    "round",
+    "int",
+    "float",
+    "abs",
+    "sum",
+    "perf_counter",
+    "monotonic",
+    "time_ns",
+}
 #: What these give is their argument, or what they are called on.
-_SAME_VALUE = {"str", "repr", "format", "strip", "lower", "upper", "decode", "encode", "get_secret_value"}
+_SAME_VALUE = {
+    "str",
+    "repr",
+    "format",
+    "strip",
+    "lower",
+    "upper",
+    "decode",
+    "encode",
+    "get_secret_value",
+}
 
 
 def texts(node: ast.expr, scope: Scope, depth: int = _DEPTH) -> list[Text]:
@@ -44,16 +64,13 @@ def texts(node: ast.expr, scope: Scope, depth: int = _DEPTH) -> list[Text]:
             named = {word.arg: known(word.value) for word in node.keywords if word.arg}
             return [template(text.body, values, named) for text in filled if not text.placeholders]
         case ast.IfExp():
-            return _limited(
-                texts(node.body, scope, depth - 1) + texts(node.orelse, scope, depth - 1)
-            )
+            return _all([node.body, node.orelse], scope, depth - 1)
         case ast.BoolOp():
-            return _limited(sum((texts(value, scope, depth - 1) for value in node.values), []))
+            return _all(node.values, scope, depth - 1)
         case ast.NamedExpr():
             return texts(node.value, scope, depth - 1)
         case ast.Name():
-            values = scope.values(node.id) or []
-            return _limited(sum((texts(value, scope, depth // 2) for value in values), []))
+            return _all(scope.values(node.id) or [], scope, depth // 2)
     return []
 
 
@@ -151,7 +168,10 @@ def _sum(node: ast.BinOp, scope: Scope, depth: int) -> list[Text]:
     if not any(found):
         return []
     return _joined(
-        [part or [placeholder(known(side))] for part, side in zip(found, reversed(sides), strict=True)]
+        [
+            part or [placeholder(known(side))]
+            for part, side in zip(found, reversed(sides), strict=True)
+        ]
     )
 
 
@@ -182,5 +202,9 @@ def _percent(text: str, right: ast.expr) -> Text:
     return _concatenated((*pieces, literal(text[end:])))
 
 
-def _limited(found: list[Text]) -> list[Text]:
+def _all(nodes: list[ast.expr], scope: Scope, depth: int) -> list[Text]:
+    """The texts of all of some expressions; none where they are too many."""
+    found: list[Text] = []
+    for node in nodes[: _VARIANTS + 1]:
+        found += texts(node, scope, depth)
     return found if len(found) <= _VARIANTS else []

@@ -54,6 +54,11 @@ def words_of(name: str) -> list[str]:
     return [word.lower() for word in _WORD.findall(name)]
 
 
+def wordset(*lines: str) -> frozenset[str]:
+    """The words of some lines, which read better than as many literals."""
+    return frozenset(" ".join(lines).split())
+
+
 @dataclass(frozen=True, slots=True)
 class Text:
     """A text with a :data:`MARK` for each placeholder."""

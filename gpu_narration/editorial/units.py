@@ -10,22 +10,22 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpu_narration.editorial.text import MARK, Placeholder, Text
+from gpu_narration.editorial.text import MARK, Placeholder, Text, wordset
 
 #: Units at the end of the name of a value.
-_UNIT_WORDS = set(
+_UNIT_WORDS = wordset(
     "ns us ms s sec secs seconds minutes hours bytes kb mb gb tb kib mib gib tib nanoseconds "
-    "microseconds milliseconds".split()
+    "microseconds milliseconds"
 )
 #: A value with such a name is a time or a size.
-_QUANTITIES = set(
+_QUANTITIES = wordset(
     "backoff bandwidth capacity delay deadline dt duration elapsed eta footprint interval lag latency memory "
-    "size timeout took uptime vram wait waited".split()
+    "size timeout took uptime vram wait waited"
 )
 #: … unless its name says that it is text by now, or a thing.
-_NO_QUANTITIES = set(
+_NO_QUANTITIES = wordset(
     "text str string label pretty formatted human name id error reason kind type pool device model "
-    "unit units class policy".split()
+    "unit units class policy"
 )
 _OF_TIME_OR_SIZE = (
     r"took|takes|taking|lasted|lasts|elapsed|latency|duration|timeout|deadline|delay|backoff|waited|"
@@ -92,7 +92,9 @@ def _is_measured(place: Placeholder) -> bool:
         return words[-1] != "s" or not _QUANTITIES.isdisjoint(words) or "time" in words
     if words[-1] in {"seconds", "milliseconds", "bytes"}:
         return True
-    return words[-1] in _QUANTITIES and (place.is_number or words[-1] in {"elapsed", "duration", "latency"})
+    return words[-1] in _QUANTITIES and (
+        place.is_number or words[-1] in {"elapsed", "duration", "latency"}
+    )
 
 
 def _could_be_number(place: Placeholder) -> bool:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-from gpu_narration.editorial.text import MARK
+from gpu_narration.editorial.text import MARK, wordset
 
 _BE = {"am", "is", "are", "was", "were", "be", "been", "being", "get", "gets", "got"}
 #: With these alone a participle is an event; "the model is loaded" is a state.
@@ -16,35 +16,35 @@ _EVENT = {"was", "were", "been", "being"}
 #: After these a passive says which thing is meant, not what happened.
 _RELATIVE = {"that", "which", "who", "whose", "what", "as", "than", "where"}
 
-_IRREGULAR = set(
+_IRREGULAR = wordset(
     "begun bound bought brought built caught chosen cut done drawn driven eaten fed forgotten "
     "found frozen given held hidden hit kept known laid left lent lost made met overridden "
     "overwritten paid put read rebuilt rerun rewritten run seen sent set shown shut spent split "
     "spun stolen struck swept taken thrown told torn undone understood unwound withdrawn woken "
-    "won worn woven written".split()
+    "won worn woven written"
 )
 #: These end in -ed and are no participles.
-_NO_PARTICIPLES = set(
+_NO_PARTICIPLES = wordset(
     "bed bleed breed deed embed exceed feed hundred indeed naked need proceed red reed ragged sacred "
-    "seed shed sled speed succeed weed wicked".split()
+    "seed shed sled speed succeed weed wicked"
 )
 #: Participles that say how something is, more than what was done to it.
-_STATES = set(
+_STATES = wordset(
     "advanced aligned allowed based blocked bound busied called closed completed concerned connected "
     "degraded disconnected done exhausted expected finished frozen hidden idled interested known "
     "left limited located lost named needed offset prepared related required retired saturated "
-    "seeded set settled shut spent stalled supposed surprised tied tired used worn".split()
+    "seeded set settled shut spent stalled supposed surprised tied tired used worn"
 )
 #: After "by" these measure or say how; they are nobody.
-_NOBODY = set(
+_NOBODY = wordset(
     "accident default definition design far hand itself mistake name now request side size "
-    "then themselves type value".split()
+    "then themselves type value"
 )
 #: What these do "by" something is a measure or an order.
-_MEASURED = set(
+_MEASURED = wordset(
     "decreased delayed divided extended followed grouped grown improved increased indexed keyed lowered "
     "multiplied ordered partitioned raised ranked reduced scaled shifted shortened sorted split "
-    "sped".split()
+    "sped"
 )
 
 _TOKEN = re.compile(rf"[\w{MARK}'’-]+|[^\w\s]")
@@ -108,7 +108,9 @@ def _agent(words: list[str], participle: int) -> int | None:
         if word == "by":
             agent = words[at + 1]
             is_somebody = agent[0].isalpha() or agent.startswith(MARK)
-            return at if is_somebody and agent not in _NOBODY and not agent.endswith("ing") else None
+            return (
+                at if is_somebody and agent not in _NOBODY and not agent.endswith("ing") else None
+            )
         if word in _NOT_BETWEEN or not (word[0].isalnum() or word[0] == MARK):
             return None
     return None
