@@ -7,15 +7,13 @@ from collections.abc import Iterator
 
 from gpu_narration._types import Level
 from gpu_narration.editorial import secrets
-from gpu_narration.editorial.calls import Said, Shown, field, fields, level_of
+from gpu_narration.editorial.calls import Said, Shown, fields, level_of
 from gpu_narration.editorial.checks import Kind
 from gpu_narration.editorial.scopes import Scope
-from gpu_narration.editorial.strings import positional, texts
-from gpu_narration.editorial.text import template
+from gpu_narration.editorial.strings import texts
 
 _ROOT = "Narration"
 _VOICES = {"human": Kind.HUMAN, "cute": Kind.CUTE, "story": Kind.STORY}
-_FIELD_METHODS = {"field", "extra", "with_field", "set"}
 _LEVELS = {name.lower(): level for name, level in Level.__members__.items()}
 _DEPTH = 8
 
@@ -41,19 +39,13 @@ def said(calls: list[ast.Call], scope: Scope) -> Iterator[Said | Shown]:
     for call in calls:
         method = _method(call)
         yield from fields(call)
-        if method in _VOICES:
-            first = call.args[0] if call.args else _keyword(call, "text")
-            for text in [] if first is None else texts(first, scope):
-                assert first is not None
-                filled = (
-                    template(text.body, positional(call.args[1:])) if len(call.args) > 1 else text
-                )
-                yield Said(first, _VOICES[method], text if text.placeholders else filled, level)
-        elif method in _FIELD_METHODS and len(call.args) == 2:
-            key, value = call.args
-            if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                yield from field(key, key.value, value)
-        elif secrets.is_secret(method):
+        spoken = {word.arg: word.value for word in call.keywords if word.arg in _VOICES}
+        if method in _VOICES and call.args:
+            spoken[method] = call.args[0]
+        for name, words in spoken.items():
+            for text in texts(words, scope):
+                yield Said(words, _VOICES[name or ""], text, level)
+        if method not in _VOICES and secrets.is_secret(method):
             yield Shown(call, f"the field {method!r} is a secret by its name; leave it out")
 
 

@@ -70,6 +70,7 @@ CALLS = {
 #: Keywords that are no fields of an event.
 _NO_FIELDS = {"level", "error_level", *_FULL, *_VOICES}
 _LEVELS = Level.__members__
+_NUMBERS = frozenset(Level)
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,7 +108,8 @@ def read(node: ast.Call, scope: Scope, within: Level | None = None) -> Iterator[
             continue
         at = at_call
         if kind is Kind.ERROR_HUMAN:
-            at = max(at_call or Level.ERROR, Level.ERROR)
+            given = arguments.get("error_level")
+            at = Level.ERROR if given is None else level_of(given)
         found = texts(value, scope)
         for text in found:
             filled = call.templates or (call.values and values)
@@ -134,15 +136,27 @@ def level(node: ast.Call, name: str) -> Level | None:
 
 def fields(node: ast.Call) -> Iterator[Shown]:
     """Fields of an event that are secrets by their names: keywords, and keys of dicts."""
+    given = [word.value for word in node.keywords if word.arg not in _NO_FIELDS]
+    for value in (*given, *node.args[:1]):
+        if isinstance(value, ast.Dict):
+            for name, item in string_items(value).items():
+                yield from field(item, name, item)
     for word in node.keywords:
-        if word.arg in _NO_FIELDS:
-            continue
-        if isinstance(word.value, ast.Dict):
-            for key, value in zip(word.value.keys, word.value.values, strict=True):
-                if isinstance(key, ast.Constant) and isinstance(key.value, str):
-                    yield from field(key, key.value, value)
-        elif word.arg is not None:
+        if (
+            word.arg is not None
+            and word.arg not in _NO_FIELDS
+            and not isinstance(word.value, ast.Dict)
+        ):
             yield from field(word, word.arg, word.value)
+
+
+def string_items(node: ast.Dict) -> dict[str, ast.expr]:
+    """The items of a dict that is written out, as far as their keys are texts."""
+    return {
+        key.value: value
+        for key, value in zip(node.keys, node.values, strict=True)
+        if isinstance(key, ast.Constant) and isinstance(key.value, str)
+    }
 
 
 def field(place: ast.AST, name: str, value: ast.expr) -> Iterator[Shown]:
@@ -157,12 +171,12 @@ def field(place: ast.AST, name: str, value: ast.expr) -> Iterator[Shown]:
 
 def level_of(node: ast.expr) -> Level | None:
     """The level that an expression is, where it is written out."""
-    name = ""
-    if isinstance(node, ast.Attribute):
-        name = node.attr
-    elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-        name = node.value.upper()
-    return Level[name] if name in _LEVELS else None
+    match node:
+        case ast.Attribute(attr=name) | ast.Constant(value=str(name)):
+            return _LEVELS.get(name.upper())
+        case ast.Constant(value=int(number)) if number in _NUMBERS:
+            return Level(number)
+    return None
 
 
 def _argument(value: ast.expr) -> str:
@@ -187,5 +201,7 @@ def _arguments(node: ast.Call, call: Call) -> tuple[dict[str, ast.expr], list[as
     starred = next((at for at, one in enumerate(plain) if isinstance(one, ast.Starred)), None)
     named = plain[: len(call.parameters)] if starred is None else plain[:starred]
     arguments = dict(zip(call.parameters, named, strict=False))
+    if named and isinstance(named[0], ast.Dict) and call.fields:
+        arguments = string_items(named[0])  # fields as a plain dict
     arguments.update({word.arg: word.value for word in node.keywords if word.arg is not None})
     return arguments, plain[len(call.parameters) :]
