@@ -15,7 +15,8 @@ from gpu_narration.editorial.strings import texts
 _ROOT = "Narration"
 _VOICES = {"human": Kind.HUMAN, "cute": Kind.CUTE, "story": Kind.STORY}
 _LEVELS = {name.lower(): level for name, level in Level.__members__.items()}
-_DEPTH = 8
+#: How many names of a Narration are followed.
+_NAMES = 8
 
 
 def chain(node: ast.Call, scope: Scope) -> list[ast.Call]:
@@ -30,7 +31,7 @@ def chain(node: ast.Call, scope: Scope) -> list[ast.Call]:
             return calls
         calls.append(inner)
         inner = inner.func.value
-    return calls if calls and _is_narration(inner, scope, _DEPTH) else []
+    return calls if calls and _is_narration(inner, scope) else []
 
 
 def said(calls: list[ast.Call], scope: Scope) -> Iterator[Said | Shown]:
@@ -49,21 +50,31 @@ def said(calls: list[ast.Call], scope: Scope) -> Iterator[Said | Shown]:
             yield Shown(call, f"the field {method!r} is a secret by its name; leave it out")
 
 
-def _is_narration(node: ast.expr, scope: Scope, depth: int) -> bool:
-    """Whether an expression gives a ``Narration``: a call, a chain, or a name of one."""
-    if depth == 0:
-        return False
-    if isinstance(node, ast.Call):
+def _is_narration(node: ast.expr, scope: Scope, seen: frozenset[str] = frozenset()) -> bool:
+    """Whether an expression gives a ``Narration``: a call, a chain, or a name of one.
+
+    A name that is made from itself (``n = n.human("…")``) is what its other values are.
+    """
+    while isinstance(node, ast.Call):
         if scope.ours(node.func) == _ROOT:
             return True
-        inner = node.func
-        return isinstance(inner, ast.Attribute) and _is_narration(inner.value, scope, depth - 1)
-    if isinstance(node, ast.Name):
-        values = scope.values(node.id)
-        return bool(values) and all(
-            _is_narration(value, scope, depth - 1) for value in values or []
-        )
-    return False
+        if not isinstance(node.func, ast.Attribute):
+            return False
+        node = node.func.value
+    if not isinstance(node, ast.Name) or len(seen) > _NAMES:
+        return False
+    if node.id in seen:
+        return False  # two names that are made from each other
+    values = scope.values(node.id) or []
+    others = [value for value in values if not _is_made_from(value, node.id)]
+    return bool(others) and all(_is_narration(value, scope, seen | {node.id}) for value in others)
+
+
+def _is_made_from(node: ast.expr, name: str) -> bool:
+    """Whether an expression is a chain of calls on a name."""
+    while isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute):
+        node = node.func.value
+    return isinstance(node, ast.Name) and node.id == name
 
 
 def _level(calls: list[ast.Call]) -> Level | None:

@@ -7,7 +7,7 @@ import re
 from itertools import product
 
 from gpu_narration.editorial.scopes import Scope
-from gpu_narration.editorial.text import Placeholder, Text, literal, placeholder, template
+from gpu_narration.editorial.text import Placeholder, Text, joined, literal, placeholder, template
 
 #: How many texts one expression may be before it counts as unknown.
 _VARIANTS = 8
@@ -147,13 +147,7 @@ def _joined(parts: list[list[Text]]) -> list[Text]:
         count *= len(part)
     if count > _VARIANTS:
         parts = [part[:1] for part in parts]
-    return [_concatenated(choice) for choice in product(*parts)]
-
-
-def _concatenated(pieces: tuple[Text, ...]) -> Text:
-    """The pieces as one; neighbours are put together once, not one after the other."""
-    body = "".join(piece.body for piece in pieces)
-    return Text(body, tuple(place for piece in pieces for place in piece.placeholders))
+    return [joined(choice) for choice in product(*parts)]
 
 
 def _sum(node: ast.BinOp, scope: Scope, depth: int) -> list[Text]:
@@ -199,7 +193,7 @@ def _percent(text: str, right: ast.expr) -> Text:
         spec = width[1].lstrip("0") if width is not None else ""
         number = value.number or found["type"] in "dioueEfFgG"
         pieces.append(placeholder(Placeholder(value.name, spec, number, value.opaque)))
-    return _concatenated((*pieces, literal(text[end:])))
+    return joined((*pieces, literal(text[end:])))
 
 
 def _all(nodes: list[ast.expr], scope: Scope, depth: int) -> list[Text]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from string import Formatter
 
@@ -66,9 +66,6 @@ class Text:
     body: str
     placeholders: tuple[Placeholder, ...] = ()
 
-    def __add__(self, other: Text) -> Text:
-        return Text(self.body + other.body, self.placeholders + other.placeholders)
-
     @property
     def chars(self) -> int:
         """Its length, with every placeholder as what it counts for."""
@@ -86,6 +83,13 @@ class Text:
         before = self.body.count(MARK, 0, start)
         names = iter(self.placeholders[before:])
         return re.sub(MARK, lambda _: f"{{{next(names).name}}}", self.body[start:end])
+
+
+def joined(pieces: Iterable[Text]) -> Text:
+    """The pieces as one text."""
+    pieces = tuple(pieces)
+    body = "".join(piece.body for piece in pieces)
+    return Text(body, tuple(place for piece in pieces for place in piece.placeholders))
 
 
 def literal(text: str) -> Text:
@@ -108,16 +112,18 @@ def template(
     ``values`` and ``named`` are what is known of the values that it is filled with.
     What is no template is a literal.
     """
-    whole = Text("")
+    pieces = []
     following = iter(range(len(text)))
     try:
         for before, field, spec, _ in Formatter().parse(text):
-            whole += literal(before)
+            pieces.append(literal(before))
             if field is not None:
-                whole += placeholder(_filled(field, spec or "", values, named or {}, following))
+                pieces.append(
+                    placeholder(_filled(field, spec or "", values, named or {}, following))
+                )
     except ValueError:
         return literal(text)
-    return whole
+    return joined(pieces)
 
 
 def _filled(

@@ -50,7 +50,7 @@ _MEASURED = wordset(
 _TOKEN = re.compile(rf"[\w{MARK}'’-]+|[^\w\s]")
 _NOT_BETWEEN = {"and", "but", "or", "which", "that", "because", "while", "so", "then"}
 _FUTURE = re.compile(
-    rf"\b(?:(?:will|shall)(?:\s+(?:not|never|then|now|soon|\w+ly))*\s+[a-z]\w*"
+    rf"\b(?:(?:will|shall)(?:\s+(?:not|never|then|now|soon|\w+ly))*\s+(?!of\b|is\b|was\b|and\b|to\b)[a-z]\w*"
     rf"|[\w{MARK}]+['’]ll\s+[a-z]\w*"
     rf"|(?:am|is|are)\s+(?:not\s+)?going\s+to\s+[a-z]\w*)",
     re.IGNORECASE,
@@ -68,6 +68,8 @@ def passives(body: str) -> Iterator[tuple[int, int, bool]]:
         while at < len(words) and _is_adverb(words[at]):
             at += 1
         if at >= len(words) or not _is_participle(words[at]):
+            continue
+        if words[at] in _MEASURED and "by" in words[at + 1 : at + 5]:
             continue
         by = _agent(words, at)
         if by is not None:
@@ -101,8 +103,6 @@ def _is_participle(word: str) -> bool:
 
 def _agent(words: list[str], participle: int) -> int | None:
     """Where the "by" of a passive stands, if somebody follows it."""
-    if words[participle] in _MEASURED:
-        return None
     for at in range(participle + 1, min(participle + 7, len(words) - 1)):
         word = words[at]
         if word == "by":
