@@ -83,7 +83,4 @@ def _fingerprint(finding: Finding) -> str:
 def _uri(path: str) -> str:
     """A path as a relative reference, or a file URI where it is absolute."""
     plain = quote(PurePath(path).as_posix().encode(errors="surrogateescape"))
-    if plain.startswith("/"):
-        return f"file://{plain}"
-    # A colon before the first slash would make the beginning a scheme.
-    return f"./{plain}" if ":" in plain.partition("/")[0] else plain
+    return f"file://{plain}" if plain.startswith("/") else plain

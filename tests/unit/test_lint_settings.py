@@ -122,10 +122,10 @@ def test_folders_that_hold_no_sources_of_the_project_are_left_out(tmp_path: Path
 
 def test_links_to_folders_are_not_followed_and_no_file_is_read_twice(tmp_path: Path) -> None:
     touch(tmp_path, "a/b.py")
-    os.symlink(tmp_path, tmp_path / "a" / "loop")
-    os.symlink(tmp_path / "a" / "b.py", tmp_path / "a" / "c.py")
-    os.symlink(tmp_path / "d.py", tmp_path / "d.py")
-    os.symlink("nowhere", tmp_path / "e.py")
+    (tmp_path / "a" / "loop").symlink_to(tmp_path)
+    (tmp_path / "a" / "c.py").symlink_to(tmp_path / "a" / "b.py")
+    (tmp_path / "d.py").symlink_to(tmp_path / "d.py")
+    (tmp_path / "e.py").symlink_to("nowhere")
     os.mkfifo(tmp_path / "f.py")
     assert below(tmp_path) == ["a/b.py"]
     assert list(

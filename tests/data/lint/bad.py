@@ -29,8 +29,8 @@ def tell(model, elapsed_ms, error, password, config, request_uuid, level):
         "engine",
         "load",
         model,
-        f"Loaded {model}, which took a while as it does on machines with slow or busy disks; {error} {model}",
-    )  # expect: GN101
+        f"Loaded {model}, which took a while as it does on machines with slow or busy disks; {error} {model}",  # expect: GN101
+    )
     narrate("engine", "load", human=LONG + ", from a disk")  # expect: GN101
     narrate("engine", "load", human=LONG + ", from a disk", level="warn")
     narrate("engine", "load", human=f"{LONG} and {LONG}", level=level)  # expect: GN101
@@ -42,12 +42,8 @@ def tell(model, elapsed_ms, error, password, config, request_uuid, level):
     narrate("engine", "decode", human="Decoded in {}".format(elapsed_ms))  # expect: GN205
     narrate("engine", "decode", human="Decoded, latency: %d" % elapsed_ms)  # noqa: UP031  # expect: GN205
     narrate("pool", "accept", human=f"Accepted {request_uuid}")  # expect: GN206
-    narrate(
-        "pool", "accept", human="Accepted 018f2a6e-7c3b-7def-8a12-0123456789ab"
-    )  # expect: GN206
-    narrate(
-        "pool", "accept", human="Accepted a job", story="'Ready?' 'Yes.'"
-    )  # expect: GN303 GN303
+    narrate("pool", "accept", human="Accepted 018f2a6e-7c3b-7def-8a12-0123456789ab")  # expect: GN206
+    narrate("pool", "accept", human="Accepted a job", story="'Ready?' 'Yes.'")  # expect: GN303 GN303
     narrate("auth", "login", human=f"Logged in with {password}")  # expect: GN401
     narrate("auth", "login", human=f"Logged in with {config['api_key']}")  # expect: GN401
     narrate("auth", "login", human=f"Logged in, secret={model}")  # expect: GN401
