@@ -94,6 +94,10 @@ class NoNvmlError(GpuNarrationError):
     slug = "no-nvml"
 
 
+class NarrationStyleWarning(UserWarning):
+    """A template of a decorated function breaks a rule for texts; docs/lint.md has the rules."""
+
+
 class _Internal:
     """Our own failures: counted, shown once a place, raised only in our tests."""
 

@@ -33,15 +33,22 @@ def comments(source: str) -> dict[int, Noqa]:
     found = {}
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
-            match = _NOQA.search(token.string) if token.type == tokenize.COMMENT else None
-            if match is not None:
-                line, column = token.start
-                start = column + match.start() + 1
-                span = Span(line, start, line, start + len(match.group()))
-                found[line] = Noqa(span, _codes(match))
+            if token.type == tokenize.COMMENT:
+                noqa = in_line(token.string, *token.start)
+                if noqa is not None:
+                    found[noqa.span.line] = noqa
     except (tokenize.TokenError, SyntaxError):
         pass  # the parser has accepted it, so this is all that there is before its odd end
     return found
+
+
+def in_line(text: str, line: int, column: int = 0) -> Noqa | None:
+    """The comment in a text that begins at a line and column, if it suppresses something."""
+    match = _NOQA.search(text)
+    if match is None:
+        return None
+    start = column + match.start() + 1
+    return Noqa(Span(line, start, line, start + len(match.group())), _codes(match))
 
 
 def unknown(found: Iterable[Noqa], path: str) -> list[Finding]:
