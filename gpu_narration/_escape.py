@@ -28,10 +28,11 @@ _EMOJI = (
 )
 # The flags of England, Scotland and Wales: a black flag and its tags.  Any others could
 # hide a text in one.
-_TAGGED_FLAG = "\U0001f3f4" + "(?:%s)" % "|".join(
+_TAGS = "|".join(
     "".join(chr(0xE0000 + ord(letter)) for letter in name) + "\U000e007f"
     for name in ("gbeng", "gbsct", "gbwls")
 )
+_TAGGED_FLAG = f"\U0001f3f4(?:{_TAGS})"
 # In order: a flag, a selector or a joiner in its place are kept, all else is escaped.
 _ANY = re.compile(
     f"({_TAGGED_FLAG}"

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from enum import IntEnum, IntFlag
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from gpu_narration import _core
 from gpu_narration._errors import OptionError
@@ -125,7 +125,7 @@ def set_redaction(policy: RedactionPolicy) -> RedactionPolicy:
 
     ``RedactionPolicy(secrets=Secrets.NONE)`` looks for nothing.
     """
-    global _active  # noqa: PLW0603 - there is one policy in a process, as in the core
+    global _active
     if not isinstance(policy, RedactionPolicy):
         raise OptionError(
             f"a redaction policy cannot be {type(policy).__name__}",
@@ -173,11 +173,11 @@ def _several(patterns: Iterable[str | re.Pattern[str]]) -> Iterable[str | re.Pat
     return (patterns,) if isinstance(patterns, str) else patterns
 
 
-def _compiled(pattern: str | re.Pattern[str]) -> re.Pattern[str]:
+def _compiled(pattern: Any) -> re.Pattern[str]:
     import re
 
     try:
-        compiled = re.compile(pattern)
+        compiled: re.Pattern[Any] = re.compile(pattern)
     except (re.error, TypeError) as error:
         raise OptionError(
             f"the redaction pattern {pattern!r} is no regular expression: {error}",
@@ -195,9 +195,7 @@ def _replaced(match: re.Match[str]) -> str:
     if "secret" not in match.re.groupindex or match.start("secret") < 0:
         return CUSTOM
     whole, start = match.group(), match.start()
-    return (
-        whole[: match.start("secret") - start] + CUSTOM + whole[match.end("secret") - start :]
-    )
+    return whole[: match.start("secret") - start] + CUSTOM + whole[match.end("secret") - start :]
 
 
 _active = RedactionPolicy()

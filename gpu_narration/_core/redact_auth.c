@@ -3,18 +3,6 @@
 
 /* ---- bearer and basic ---- */
 
-/* A letter before makes it the end of another word, unless it belongs to an escape. */
-static bool begins_word(const struct gn_scan *scan, size_t at)
-{
-    if (at <= scan->floor || !gn_is(gn_before(scan, at), C_WORD))
-        return true;
-    size_t back = at - scan->floor < 8 ? scan->floor : at - 8;
-    for (size_t i = back; i < at; i++)
-        if ((gn_at(scan, i) == '\\' || gn_at(scan, i) == '%') && gn_skip_escape(scan, i + 1, at + 1) == at)
-            return true;
-    return gn_skip_ansi_back(scan, at) < at;
-}
-
 /* Behind the word: blanks, also as + and %20; 0 where there are none. */
 static size_t behind_scheme(const struct gn_scan *scan, size_t i)
 {
@@ -96,7 +84,7 @@ static bool is_basic(const struct gn_scan *scan, size_t start, size_t end)
 bool gn_find_scheme(struct gn_scan *scan, size_t at, struct gn_match *match)
 {
     bool bearer = gn_has_nocase(scan, at, "bearer");
-    if ((!bearer && !gn_has_nocase(scan, at, "basic")) || !begins_word(scan, at))
+    if ((!bearer && !gn_has_nocase(scan, at, "basic")) || !gn_begins(scan, at, C_WORD))
         return false;
     size_t start = behind_scheme(scan, at + (bearer ? 6 : 5)), end;
     unsigned char sign = gn_sign_at(scan, start).c;
@@ -170,21 +158,29 @@ static size_t end_line(const struct gn_scan *scan, size_t i)
         if (hit == NULL)
             break;
         i = (size_t)(hit - scan->text);
-        bool dash = gn_before(scan, i) == '-' || (gn_before(scan, i) == ' ' && gn_before(scan, i - 1) == '-');
-        if (dash && gn_has(scan, i, "END", 3))
+        size_t dash = i > 0 && gn_before(scan, i) == ' ' ? i - 1 : i;
+        if (gn_before(scan, dash) == '-' && gn_has(scan, i, "END", 3))
             return i;
         i++;
     }
     return scan->size;
 }
 
+static size_t label_end(const struct gn_scan *scan, size_t i)
+{
+    size_t limit = scan->size - i < 96 ? scan->size : i + 96;
+    while (i < limit && gn_at(scan, i) != '-' && gn_at(scan, i) != '\n')
+        i++;
+    return i;
+}
+
 /* The end of "BEGIN RSA PRIVATE KEY-----" at i, or 0.  Blanks may be escapes. */
 static size_t begin_line_end(const struct gn_scan *scan, size_t i)
 {
-    size_t limit = i + 96, key = 0;
+    size_t end = label_end(scan, i), key = 0;
     if (!gn_has(scan, i, "BEGIN", 5))
         return 0;
-    for (i += 5; i < limit && i < scan->size && gn_at(scan, i) != '-' && gn_at(scan, i) != '\n'; i++)
+    for (; i < end; i++)
         if (gn_has(scan, i, "PRIVATE", 7))
             key = i;
     if (key == 0 || !gn_has(scan, i, "----", 4))
@@ -226,13 +222,7 @@ bool gn_find_private_key(struct gn_scan *scan, size_t at, struct gn_match *match
     size_t body = begin_line_end(scan, gn_skip_spaces(scan, dashes));
     if (body == 0 || !key_follows(scan, body))
         return false;
-    size_t end = end_line(scan, body);
-    if (end < scan->size) {
-        size_t limit = end + 96;
-        while (end < limit && end < scan->size && gn_at(scan, end) != '-' && gn_at(scan, end) != '\n')
-            end++;
-        end = gn_run(scan, end, C_DASH);
-    }
+    size_t end = gn_run(scan, label_end(scan, end_line(scan, body)), C_DASH);
     *match = (struct gn_match){at, end, GN_SECRET_PRIVATE_KEY};
     return true;
 }
@@ -251,7 +241,8 @@ static size_t last_at_sign(const struct gn_scan *scan, size_t i, bool encoded, s
 {
     size_t last = 0;
     for (; !ends_authority(scan, i); i++) {
-        if (encoded && (gn_has(scan, i, "%2F", 3) || gn_has(scan, i, "%3F", 3) || gn_at(scan, i) == '&'))
+        if (encoded && (gn_has(scan, i, "%2F", 3) || gn_has(scan, i, "%3F", 3) ||
+                        gn_at(scan, i) == '&'))
             break;
         if (encoded ? gn_has(scan, i, "%40", 3) : gn_at(scan, i) == '@')
             last = i;

@@ -50,12 +50,14 @@ static const struct prefix {
     {"xoxb-", 10, DASHED, GLUED}, {"xoxp-", 10, DASHED, GLUED}, {"xoxa-", 10, DASHED, GLUED},
     {"xoxr-", 10, DASHED, GLUED}, {"xoxs-", 10, DASHED, GLUED}, {"xoxe-", 20, DASHED, GLUED},
     {"xoxe.xox", 20, DASHED, GLUED}, {"xapp-", 20, DASHED, GLUED},
-    {"hooks.slack.com/services/", 20, BASE64, GLUED}, {"discord.com/api/webhooks/", 40, BASE64, GLUED},
+    {"hooks.slack.com/services/", 20, BASE64, GLUED},
+    {"discord.com/api/webhooks/", 40, BASE64, GLUED},
     {"shpat_", 32, ALNUM, GLUED}, {"shpss_", 32, ALNUM, GLUED}, {"shpca_", 32, ALNUM, GLUED},
     {"shppa_", 32, ALNUM, GLUED},
     /* registries and tools */
     {"npm_", 36, ALNUM, GLUED}, {"pypi-", 40, DASHED, GLUED}, {"rubygems_", 40, ALNUM, GLUED},
-    {"dckr_pat_", 20, DASHED, GLUED}, {"dckr_oat_", 20, DASHED, GLUED}, {"lin_api_", 30, ALNUM, GLUED},
+    {"dckr_pat_", 20, DASHED, GLUED}, {"dckr_oat_", 20, DASHED, GLUED},
+    {"lin_api_", 30, ALNUM, GLUED},
     {"ntn_", 40, ALNUM, GLUED}, {"figd_", 36, DASHED, GLUED}, {"sntrys_", 20, BASE64, GLUED},
     {"sntryu_", 40, ALNUM, GLUED}, {"glsa_", 32, WORD, GLUED}, {"glc_", 32, BASE64, GLUED},
     {"PMAK-", 50, DASHED, GLUED}, {"NRAK-", 24, ALNUM, GLUED}, {"CCIPAT_", 40, WORD, GLUED},
@@ -83,19 +85,6 @@ __attribute__((constructor)) static void index_prefixes(void)
         next[i] = first[slot];
         first[slot] = (uint8_t)(i + 1);
     }
-}
-
-/* Of the letters and digits before `at` some belong to an escape: \nghp_... */
-static bool begins_key(const struct gn_scan *scan, size_t at)
-{
-    if (at <= scan->floor || !gn_is(gn_before(scan, at), C_URL64 | C_DOT))
-        return true;
-    size_t back = at - scan->floor < 6 ? scan->floor : at - 6;
-    for (size_t i = back; i < at; i++)
-        if ((gn_at(scan, i) == '\\' || gn_at(scan, i) == '%') &&
-            gn_skip_escape(scan, i + 1, at + 1) == at)
-            return true;
-    return gn_skip_ansi_back(scan, at) < at;
 }
 
 /* Whether `least` bytes of the classes stand at i, one of them a digit if it must. */
@@ -140,7 +129,7 @@ bool gn_find_key(struct gn_scan *scan, size_t at, struct gn_match *match)
         if (at < scan->floor + anchor || !gn_has(scan, at - anchor, prefix->text, length))
             continue;
         size_t start = at - anchor;
-        if ((prefix->flags & GLUED || begins_key(scan, start)) &&
+        if ((prefix->flags & GLUED || gn_begins(scan, start, C_NAME)) &&
             has_body(scan, start + length, prefix))
             return found(scan, start, start + length, prefix->classes, match);
     }
@@ -171,9 +160,9 @@ static bool find_lettered(struct gn_scan *scan, size_t at, struct gn_match *matc
         {"ATBB", 2, 28, 40, C_ALNUM},
     };
     for (size_t k = 0; k < sizeof keys / sizeof keys[0]; k++) {
-        if (at < scan->floor + keys[k].anchor || !gn_has(scan, at - keys[k].anchor, keys[k].text, 4))
-            continue;
         size_t start = at - keys[k].anchor;
+        if (at < scan->floor + keys[k].anchor || !gn_has(scan, start, keys[k].text, 4))
+            continue;
         unsigned char before = start > scan->floor ? gn_before(scan, start) : 0;
         size_t length = run_of(scan, start + 4, keys[k].classes, keys[k].most + 1u);
         if (gn_is(before, C_UPPER | C_DIGIT) || length < keys[k].least || length > keys[k].most)
@@ -197,21 +186,27 @@ static bool find_bot(struct gn_scan *scan, size_t at, struct gn_match *match)
     return true;
 }
 
+static bool is_after_tilde(unsigned char c)
+{
+    return gn_is(c, C_NAME) || c == '~';
+}
+
 /* At the tilde of a client secret of Azure (three signs, a digit, "Q~", 31 or more) and of
  * an OpenShift token ("sha256~"). */
 static bool find_tilde(struct gn_scan *scan, size_t at, struct gn_match *match)
 {
-    bool azure = at >= scan->floor + 5 && gn_at(scan, at - 1) == 'Q' && gn_is(gn_at(scan, at - 2), C_DIGIT);
+    bool azure = at >= scan->floor + 5 && gn_at(scan, at - 1) == 'Q' &&
+                 gn_is(gn_at(scan, at - 2), C_DIGIT);
     bool openshift = at >= scan->floor + 6 && gn_has(scan, at - 6, "sha256", 6);
     size_t length = 0;
     if (!(azure || openshift))
         return false;
-    while (length < 34 && (gn_is(gn_at(scan, at + 1 + length), C_NAME) || gn_at(scan, at + 1 + length) == '~'))
+    while (length < 34 && is_after_tilde(gn_at(scan, at + 1 + length)))
         length++;
     if (length < 31)
         return false;
     size_t end = at + 1 + length;
-    while (gn_is(gn_at(scan, end), C_URL64) || gn_at(scan, end) == '~')
+    while (is_after_tilde(gn_at(scan, end)) && gn_at(scan, end) != '.')
         end++;
     *match = (struct gn_match){at - (azure ? 5u : 6u), end, GN_SECRET_VENDOR_KEY};
     return true;
@@ -245,7 +240,8 @@ static bool has_known_beginning(const char *text, size_t size)
         const struct prefix *prefix = &prefixes[i - 1];
         /* Of the short ones that words begin with, too, only the best known. */
         bool odd = (prefix->flags & GLUED) != 0 || strcmp(prefix->text, "sk-") == 0;
-        if (odd && anchors[i - 1] == anchor && gn_has(&whole, 0, prefix->text, strlen(prefix->text)))
+        bool here = anchors[i - 1] == anchor && odd;
+        if (here && gn_has(&whole, 0, prefix->text, strlen(prefix->text)))
             return true;
     }
     for (size_t k = 0; k < sizeof beginnings / sizeof beginnings[0]; k++)

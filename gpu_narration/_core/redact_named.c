@@ -141,9 +141,9 @@ static bool is_secret(const struct gn_scan *scan, const struct name *name, size_
     if (gn_is_constant(scan, start, end) || (prose && gn_is_remark(scan, start, end)))
         return false;
     if (name->kind == GN_SECRET_PASSWORD || name->kind == GN_SECRET_SECRET) {
-        unsigned char first = gn_at(scan, start);
-        bool directory = gn_lower(gn_at(scan, name->end - 1)) == 'd' && name->end - name->start >= 3 &&
-                         gn_has_nocase(scan, name->end - 3, "pwd") && (first == '/' || first == '~');
+        /* PWD=/home/me */
+        bool directory = (gn_at(scan, start) == '/' || gn_at(scan, start) == '~') &&
+                         name->end - name->start >= 3 && gn_has_nocase(scan, name->end - 3, "pwd");
         return !directory && !(is_plural(scan, name) && is_number(scan, start, end, 8));
     }
     return !is_number(scan, start, end, 8); /* id_token=17, cookies: 3 */
@@ -180,8 +180,8 @@ static size_t authorization_end(const struct gn_scan *scan, size_t i)
 {
     static const char *const schemes[] = {
         "basic", "bearer", "digest", "token", "negotiate", "ntlm", "aws4-hmac-sha256", "apikey",
-        "key", "hawk", "oauth", "jwt", "sharedkey", "sharedaccesssignature", "vapid", "goog4-rsa-sha256",
-        "genie", "splunk", "ssws", "hmac", NULL,
+        "key", "hawk", "oauth", "jwt", "sharedkey", "sharedaccesssignature", "vapid",
+        "goog4-rsa-sha256", "genie", "splunk", "ssws", "hmac", NULL,
     };
     size_t end = gn_bare_end(scan, i), next = gn_skip_spaces(scan, end);
     bool known = false;
@@ -225,10 +225,12 @@ static bool bare_value(struct gn_scan *scan, const struct name *name, size_t i, 
     size_t redacted = gn_redacted_end(scan, i);
     bool checked = name->rule == GN_NAME_CHECKED;
     size_t end = checked ? word_end(scan, redacted) : gn_bare_end_behind(scan, i, redacted);
-    size_t closed = end; /* with the closing sign of a placeholder */
-    while (closed < end + 3 && gn_at(scan, closed) != 0 && strchr("}>])s", gn_at(scan, closed)) != NULL)
-        closed++;
-    if ((redacted > i && end == redacted) || gn_is_blank(scan, i, closed) || !is_secret(scan, name, i, end, false, prose))
+    size_t closed = end; /* with the closing signs of a placeholder */
+    for (; closed < end + 3; closed++)
+        if (gn_at(scan, closed) == 0 || strchr("}>])s", gn_at(scan, closed)) == NULL)
+            break;
+    if ((redacted > i && end == redacted) || gn_is_blank(scan, i, closed) ||
+        !is_secret(scan, name, i, end, false, prose))
         return false;
     if (checked)
         return found(match, i, gn_bare_end_behind(scan, i, redacted), name->kind);

@@ -89,6 +89,9 @@ size_t gn_skip_spaces(const struct gn_scan *scan, size_t i); /* no line breaks *
 size_t gn_space_width(const struct gn_scan *scan, size_t i); /* any blank or control; 0: none */
 /* Where the name that begins at `start` really begins: "\napi_key" begins at "api_key". */
 size_t gn_skip_escape(const struct gn_scan *scan, size_t start, size_t end);
+/* Whether what stands at `at` does not go on a word of these classes; what belongs to an
+ * escape or to a colour is no part of one. */
+bool gn_begins(const struct gn_scan *scan, size_t at, unsigned classes);
 
 /* ---- redact_names.c ---- */
 
@@ -139,7 +142,8 @@ bool gn_find_private_key(struct gn_scan *scan, size_t at, struct gn_match *match
 bool gn_find_url(struct gn_scan *scan, size_t at, size_t authority, struct gn_match *match);
 bool gn_find_uuid(struct gn_scan *scan, size_t at, struct gn_match *match);
 
-bool gn_find_key(struct gn_scan *scan, size_t at, struct gn_match *match); /* at - _ . / */
-bool gn_find_plain_key(struct gn_scan *scan, size_t at, struct gn_match *match); /* at letters, : ~ */
+/* At - _ and . the keys with one of these in their prefix; at letters, : and ~ the rest. */
+bool gn_find_key(struct gn_scan *scan, size_t at, struct gn_match *match);
+bool gn_find_plain_key(struct gn_scan *scan, size_t at, struct gn_match *match);
 
 #endif

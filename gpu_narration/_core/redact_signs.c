@@ -158,6 +158,18 @@ size_t gn_space_width(const struct gn_scan *scan, size_t i)
     return 0;
 }
 
+bool gn_begins(const struct gn_scan *scan, size_t at, unsigned classes)
+{
+    if (at <= scan->floor || !gn_is(gn_before(scan, at), classes))
+        return true;
+    for (size_t i = at - scan->floor < 8 ? scan->floor : at - 8; i < at; i++) {
+        unsigned char c = gn_at(scan, i);
+        if ((c == '\\' || c == '%') && gn_skip_escape(scan, i + 1, at + 1) == at)
+            return true;
+    }
+    return gn_skip_ansi_back(scan, at) < at;
+}
+
 size_t gn_skip_escape(const struct gn_scan *scan, size_t start, size_t end)
 {
     unsigned char before = start > scan->floor ? gn_before(scan, start) : 0;

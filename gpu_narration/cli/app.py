@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -122,7 +123,8 @@ def _parse() -> object:
         click.echo(safe(f"Error: {error} [system-error]"), err=True)
         return 2
     except click.ClickException as error:
-        # What was typed stands in it; the lines of its own are those of click.
-        error.message = "\n".join(map(safe, error.message.split("\n")))
-        error.show()
+        # What was typed stands in it; the line breaks are click's own.
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo("\n".join(map(safe, shown.getvalue().split("\n"))), err=True, nl=False)
         return error.exit_code

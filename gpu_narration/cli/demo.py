@@ -56,8 +56,8 @@ def demo(
     from gpu_narration.timeline import order
     from gpu_narration.timeline.summary import device_uuids, summarise
     from gpu_narration.tracefile import Trace
-    from gpu_narration.views.summary import print_summary
     from gpu_narration.views.escape import safe
+    from gpu_narration.views.summary import print_summary
     from gpu_narration.views.units import size
 
     outcome = story.run(

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import json
 import unicodedata
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -86,11 +85,11 @@ def _record(path: Path, hostile: str) -> None:
 
 
 @pytest.fixture(scope="module")
-def trace(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
     name = HOSTILE.replace("\0", "").replace("/", "")[:60]
     path = tmp_path_factory.mktemp("traces") / f"{name}.gnt"
     _record(path, HOSTILE)
-    yield path
+    return path
 
 
 VERBS = [
@@ -111,7 +110,9 @@ VERBS = [
 def _known(verb: list[str]) -> bool:
     command = cli.get_command(None, verb[0])  # type: ignore[arg-type]
     assert command is not None
-    return all(any(word in option.opts for option in command.params) for word in verb[1:] if word[0] == "-")
+    return all(
+        any(word in option.opts for option in command.params) for word in verb[1:] if word[0] == "-"
+    )
 
 
 @pytest.mark.parametrize("verb", VERBS, ids=" ".join)
@@ -155,7 +156,9 @@ def _main(arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> int:
         return int(end.code or 0)
 
 
-@pytest.mark.parametrize("arguments", [[HOSTILE], ["show", "--" + HOSTILE], ["spans", "x", "--sort", HOSTILE]])
+@pytest.mark.parametrize(
+    "arguments", [[HOSTILE], ["show", "--" + HOSTILE], ["spans", "x", "--sort", HOSTILE]]
+)
 def test_a_word_that_was_typed_is_harmless_in_the_error(
     arguments: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -211,9 +214,19 @@ def test_json_made_safe_means_the_same(text: str) -> None:
     }
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.text(st.characters(categories=["Cc", "Cf", "Zl", "Zp", "Lu", "Zs", "Mn"]), min_size=1, max_size=20))
-def test_any_text_in_any_place_is_printed_harmlessly(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+@settings(
+    max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    st.text(
+        st.characters(categories=["Cc", "Cf", "Zl", "Zp", "Lu", "Zs", "Mn"]),
+        min_size=1,
+        max_size=20,
+    )
+)
+def test_any_text_in_any_place_is_printed_harmlessly(
+    tmp_path_factory: pytest.TempPathFactory, text: str
+) -> None:
     path = tmp_path_factory.mktemp("any") / "t.gnt"
     _record(path, text)
     for verb in (["show"], ["show", "--json"], ["spans"]):

@@ -76,7 +76,8 @@ TEST(nothing_is_found_under_a_policy_of_nothing)
 
 TEST(matches_come_in_order_and_do_not_overlap)
 {
-    static const char text[] = "password=a1 secret=\"b 2\" x://c:d@e Bearer abc123def456, cookie=f=1";
+    static const char text[] =
+        "password=a1 secret=\"b 2\" x://c:d@e Bearer abc123def456, cookie=f=1";
     struct gn_scan scan;
     struct gn_match match;
     size_t before = 0, count = 0;
@@ -125,7 +126,8 @@ static const char *const pieces[] = {
     "Basic ", "%3D", "%22", "\\u003d", "\\u0022", "&quot;", "&amp;", "<", ">", "</", "(", ")", "[",
     "]", "{", "}", ",", ";", "-----", "-----BEGIN PRIVATE KEY-----", "-----END ", "eyJhbGciOiJ",
     ".", "Cookie: ", "Authorization: ", "\n", "\x1b[0m", "--", "hunter2", "[redacted password]",
-    "ghp_", "sk-", "AKIA", "Q~", "0123456789", "abcdefghijklmnopqrst", "\xe2\x80\x9c", "\xef\xbc\x9a",
+    "ghp_", "sk-", "AKIA", "Q~", "0123456789", "abcdefghijklmnopqrst",
+    "\xe2\x80\x9c", "\xef\xbc\x9a",
     "\xef", "\xff", " ", "...", "b'", "''", "\"\"\"", "01234567-0123-0123-0123-012345678901", "\0",
 };
 
@@ -169,7 +171,8 @@ TEST(any_mixture_of_pieces_of_secrets_is_read_within_its_bounds)
 TEST(any_prefix_of_a_text_is_read_within_its_bounds)
 {
     static const char text[] =
-        "{\"password\": \"a\\\"b\", \"url\": \"postgres://u:p@h/x\"} Authorization: Digest a=\"b\", "
+        "{\"password\": \"a\\\"b\", \"url\": \"postgres://u:p@h/x\"} "
+        "Authorization: Digest a=\"b\", "
         "c=\"d\"\nCookie: a=b; c=d, Basic dXNlcjpwYXNz eyJhbGciOiJub25lIn0.eyJhIjoxfQ.abc "
         "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqhkiG9w0B\n-----END PRIVATE KEY----- "
         "<secret>x</secret> ('password', b'x') %22key%22%3A%22x%22 &quot;token&quot;:&quot;x&quot; "
