@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import ClassVar
 
 import click
 
+from gpu_narration._escape import safe
 from gpu_narration._version import __version__
 
 
@@ -119,8 +121,11 @@ def _parse() -> object:
         from gpu_narration.cli.options import drop_output
 
         drop_output()
-        click.echo(f"Error: {error} [system-error]", err=True)
+        click.echo(safe(f"Error: {error} [system-error]"), err=True)
         return 2
     except click.ClickException as error:
-        error.show()
+        # What was typed stands in it; the line breaks are click's own.
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo("\n".join(map(safe, shown.getvalue().split("\n"))), err=True, nl=False)
         return error.exit_code
