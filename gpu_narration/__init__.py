@@ -21,7 +21,7 @@ from gpu_narration._errors import (
 )
 from gpu_narration._types import Level
 from gpu_narration._version import __version__
-from gpu_narration.context import correlation, correlation_id, set_correlation_id
+from gpu_narration.contexts import Ids, context, correlation, correlation_id, set_correlation_id
 from gpu_narration.narration import narrate
 from gpu_narration.recorder import Recorder, dump, flush, set_filter, start, stats, stop
 from gpu_narration.tracing import (
@@ -41,6 +41,7 @@ __all__ = [
     "BackendUnavailableError",
     "FilterError",
     "GpuNarrationError",
+    "Ids",
     "Level",
     "MissingExtraError",
     "NarrationStyleWarning",
@@ -52,6 +53,7 @@ __all__ = [
     "TracePathError",
     "UnknownBackendError",
     "__version__",
+    "context",
     "correlation",
     "correlation_id",
     "dump",

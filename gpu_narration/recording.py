@@ -22,6 +22,7 @@ from gpu_narration._environment import (
 from gpu_narration._errors import FilterError, TracePathError, internal_error, say
 from gpu_narration._options import CHUNK_BYTES, Options, for_children, milliseconds
 from gpu_narration._version import __version__
+from gpu_narration.contexts.headers import set_recording
 from gpu_narration.control import Request, Responder
 from gpu_narration.cuda.backend import check_name
 from gpu_narration.filters import Filter
@@ -91,13 +92,14 @@ class Recording:
             tracedir.take_back(directory)
             raise
         try:
-            self._begin_around_core(directory)
+            self._begin_around_core(directory, process)
         except BaseException:  # an interrupt, say: no recording is left that nobody owns
             self.end()
             raise
 
-    def _begin_around_core(self, directory: TraceDirectory) -> None:
+    def _begin_around_core(self, directory: TraceDirectory, process: str) -> None:
         options = self.options
+        set_recording(directory.trace_id, process)
         _core.note("process", self._process_facts())
         self.gpu.begin(vram=options.vram, nvtx_domain=_attach_nvtx(options))
         if options.children:
@@ -127,6 +129,7 @@ class Recording:
 
     def _let_go(self) -> None:
         """Undoes what a recording changes outside of its trace."""
+        set_recording("", "")
         _core.set_nvtx(None)
         _core.set_hooks(scope_enter=None, scope_exit=None, threshold=None)
         for name, value in self._environment_before.items():

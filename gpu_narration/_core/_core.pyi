@@ -154,6 +154,14 @@ def foreign_streams() -> int:
 def set_correlation(value: str | None) -> None:
     """Sets the correlation id of the running context.  boundary/strand.c"""
 
+def current_span() -> int:
+    """Event id of the innermost open span here, 0 outside all.  boundary/strand.c"""
+
+def publish_span(event_id: int, /) -> None:
+    """What runs in the current context, a copy made for it, is in that span.
+    boundary/strand.c
+    """
+
 def set_hooks(**hooks: Callable[..., Any] | None) -> None:
     """boundary/module.c; the hooks are struct hooks in boundary.h"""
 

@@ -56,7 +56,7 @@
 #define GN_SITE_EXIT 0x80000000u
 enum {
     GN_SYS_STATE = 0x7fffff01, /* span u64, correlation string id: current from here on */
-    GN_SYS_STRING = 0x7fffff02, /* string id, text */
+    GN_SYS_STRING = 0x7fffff02, /* string id, text, of a correlation then named values */
     GN_SYS_SITE = 0x7fffff03, /* site id, kind, level, dynamic mask, module, 4 names, params… */
     GN_SYS_THREAD = 0x7fffff04, /* thread number, OS thread id, name */
     GN_SYS_NOTE = 0x7fffff05, /* topic, then key/value pairs: process, filter, errors, end */

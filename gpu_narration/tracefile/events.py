@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from gpu_narration._types import Kind, Level, Outcome
 from gpu_narration.tracefile.format import Value
+
+
+#: Of an event outside of all contexts.
+NO_CONTEXT: Final[Mapping[str, Value]] = {}
 
 
 class Phase(Enum):
@@ -60,6 +66,8 @@ class Event:
     monotonic_ns: when, on the machine's CLOCK_MONOTONIC.
     span: id of the span it happened in, None outside all.
     correlation: the request it belongs to.
+    context: what else it belongs to, by name: trace_id, parent_span_id, tracestate,
+        session_id, job_id and the like.  One mapping for all events of a context.
     For spans: a BEGIN, and an END whose ``span_id`` is the BEGIN's id.
     ``fields`` are named values; annotations made later are not in here, see
     :meth:`~gpu_narration.tracefile.trace.Trace.annotations`.
@@ -78,6 +86,7 @@ class Event:
     left_out: int = 0
     span: int | None = None
     correlation: str | None = None
+    context: Mapping[str, Value] = field(default_factory=lambda: NO_CONTEXT)
     # Of an END.
     span_id: int | None = None
     elapsed_ns: int | None = None

@@ -42,6 +42,8 @@ def event_object(
         "span": event.span,
         "correlation_id": event.correlation,
     }
+    if event.context:
+        record["context"] = {name: json_value(value) for name, value in event.context.items()}
     if event.span_id is not None and event.outcome is not None:
         record["span_id"] = event.span_id
         record["elapsed_ns"] = event.elapsed_ns

@@ -38,6 +38,8 @@ _SAID = {"cute", "story", "before_bytes", "used_bytes", "total_bytes", "free_byt
          "reserved_bytes", "in_scope", "in_span", "vram_device", "shared_bytes",
          "gpu_start_ns", "gpu_end_ns", "gpu_place_error_ns", "gpu_place_reason",
          "by_others", "process_bytes", "process_reason"}  # fmt: skip
+#: Of a context: for programs, which find it in JSON.
+_PLACE = {"trace_id", "parent_span_id", "trace_flags", "tracestate", "refused", "capture_id"}
 #: Notes that stand among the events, and what they say.
 NOTES_SHOWN = {
     "filter": "The filter was changed",
@@ -54,7 +56,10 @@ _LATER = ("gpu_ns", "gpu_reason", "stream", "device", "vram_before_bytes", "vram
 def line(event: Event, annotations: Mapping[str, Value], voice: str = "human") -> str:
     """The line of an event."""
     head = [event.level.name, *_words(event)]
-    pairs = [f"{key}={shown}" for key, shown in _pairs(event, annotations)]
+    own = list(_pairs(event, annotations))
+    said = {key for key, _ in own}
+    own += [pair for pair in _belonging(event) if pair[0] not in said]
+    pairs = [f"{key}={shown}" for key, shown in own]
     return " ".join([*head, *pairs, quoted(sentence(event, annotations, voice))])
 
 
@@ -104,6 +109,12 @@ def _pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str
         yield from _learned(annotations)
     if event.left_out:
         yield "left_out", str(event.left_out)
+
+
+def _belonging(event: Event) -> Iterator[tuple[str, str]]:
+    for name, value in event.context.items():
+        if name not in _PLACE:
+            yield bare(name), value_text(value)
     if event.correlation is not None:
         yield "correlation_id", quoted(event.correlation)
 

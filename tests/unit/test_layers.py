@@ -22,7 +22,7 @@ _LEAVES = {
 RECORDING = {
     **_LEAVES,
     "_core": 1, "kernels": 1,
-    "_summary": 2, "context": 2, "filters": 2, "redaction": 2, "tracedir": 2, "watcher": 2,
+    "_summary": 2, "contexts": 2, "filters": 2, "redaction": 2, "tracedir": 2, "watcher": 2,
     "console": 2, "control": 2, "endings": 2, "_interrupts": 2, "flight": 2, "signals": 2,
     "_options": 3, "editorial": 3, "tracing": 3,
     "cuda": 4, "ffi": 4, "narration": 4,
@@ -39,7 +39,7 @@ READING = {
     "views": 3,
 }  # fmt: skip
 #: Rooms above both halves.
-UPPER = {"cli", "testing"}
+UPPER = {"bridges", "cli", "testing"}
 
 
 def _sources() -> list[Path]:

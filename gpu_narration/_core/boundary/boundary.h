@@ -120,6 +120,7 @@ struct hooks { /* all owned, NULL when not set */
     PyObject *parameter_rule; /* (name) -> int: enum parameter_rule */
     PyObject *internal_error; /* (where: str, error) -> None */
     PyObject *owner; /* (error) -> int: enum owner in contain.c */
+    PyObject *ids; /* the type contexts.Ids, whose instances tell more of a correlation */
 };
 
 struct core {
@@ -224,6 +225,8 @@ struct strand_mark {
 void strand_save(const struct thread_state *thread, struct strand_mark *mark);
 void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published);
 PyObject *strand_set_correlation(PyObject *module, PyObject *value);
+PyObject *strand_current_span(PyObject *module, PyObject *unused);
+PyObject *strand_publish_span(PyObject *module, PyObject *id);
 int strand_init(PyObject *module);
 
 /* collector.c */
@@ -313,6 +316,8 @@ PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 bool note_fields(const char *topic, PyObject *fields); /* false: an exception is set */
+/* The items of a dict as named values, as many as fit; NULL if it is none. */
+uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict);
 
 /* redact.c; never while a record is open: patterns of the program's are Python code.
  * Each gives a new reference, to the same object if it holds no secret, and never NULL

@@ -30,6 +30,7 @@ static PyObject *set_hooks(PyObject *module, PyObject *args, PyObject *kwargs)
         {"parameter_rule", offsetof(struct hooks, parameter_rule)},
         {"internal_error", offsetof(struct hooks, internal_error)},
         {"owner", offsetof(struct hooks, owner)},
+        {"ids", offsetof(struct hooks, ids)},
     };
     PyObject *key, *value;
     Py_ssize_t position = 0;
@@ -119,6 +120,8 @@ static PyMethodDef functions[] = {
     {"foreign_forget", foreign_forget, METH_O, NULL},
     {"foreign_streams", foreign_streams, METH_NOARGS, NULL},
     {"set_correlation", strand_set_correlation, METH_O, NULL},
+    {"current_span", strand_current_span, METH_NOARGS, NULL},
+    {"publish_span", strand_publish_span, METH_O, NULL},
     {"set_hooks", FASTCALL(set_hooks), METH_VARARGS | METH_KEYWORDS, NULL},
     {"set_autostart", set_autostart, METH_O, NULL},
     {"set_nvtx", set_nvtx, METH_O, NULL},

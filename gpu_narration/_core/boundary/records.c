@@ -225,3 +225,16 @@ bool note_fields(const char *topic, PyObject *fields)
     Py_XDECREF(done); /* not recorded: the ring's header still tells the counts */
     return done != NULL;
 }
+
+uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict)
+{
+    struct fields fields;
+    if (!fields_make(&fields, dict)) {
+        PyErr_Clear(); /* no memory, or no dict: the caller does without */
+        return NULL;
+    }
+    struct event event = {.p = p, .end = end - 3}; /* a GN_CUT fits behind */
+    put_fields(&event, &fields);
+    fields_release(&fields);
+    return event.p;
+}
