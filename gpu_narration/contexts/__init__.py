@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from gpu_narration._core import correlation_variable, current_span, set_correlation
 from gpu_narration.contexts.ids import TRACE_FIELDS, Ids, current_ids, new_id, new_trace
@@ -61,11 +61,9 @@ class context:  # noqa: N801 - it is called where a function would be
         if correlation_id is not None and not isinstance(correlation_id, str):
             kind = type(correlation_id).__name__
             raise TypeError(f"a correlation id must be str or None, not {kind}")
-        if not _TAKEN.isdisjoint(ids):
-            raise _taken(sorted(_TAKEN.intersection(ids)))
         self._correlation_id = correlation_id
         self._new_trace = new_trace
-        self._ids = ids
+        self._ids = _checked(ids)
         self._headers: Headers | None = None
         self._before: list[str | None] = []
 
@@ -78,7 +76,8 @@ class context:  # noqa: N801 - it is called where a function would be
             where they are valid.  What is not is replaced by new ids and counted
             (:meth:`refused`), never an error.
         """
-        made = cls(**ids)
+        made = cls()
+        made._ids = _checked(ids)
         made._headers = headers
         return made
 
@@ -222,11 +221,13 @@ def _add(ids: Ids, more: dict[str, object]) -> Ids:
     return ids
 
 
-def _taken(names: list[str]) -> Exception:
+def _checked(ids: dict[str, object]) -> dict[str, object]:
+    if _TAKEN.isdisjoint(ids):
+        return ids
     from gpu_narration._errors import OptionError
 
-    return OptionError(
-        f"{', '.join(names)} cannot be set by hand",
+    raise OptionError(
+        f"{', '.join(sorted(_TAKEN.intersection(ids)))} cannot be set by hand",
         meaning="where a context stands in a distributed trace comes from its traceparent header",
         next_step="use context.from_headers({'traceparent': …}), or another name",
     )

@@ -11,6 +11,7 @@ import inspect
 from collections.abc import Callable
 from concurrent.futures import Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
 from contextvars import Context, copy_context
+from functools import partial
 from typing import Any, ParamSpec, TypeVar
 
 from gpu_narration._core import current_span, publish_span
@@ -26,7 +27,7 @@ class ContextThreadPoolExecutor(ThreadPoolExecutor):
     def submit(
         self, fn: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs
     ) -> Future[R]:  # fmt: skip
-        return super().submit(_carried().run, fn, *args, **kwargs)
+        return super().submit(partial(_carried().run, fn, *args, **kwargs))
 
 
 def wrap(function: Callable[P, R]) -> Callable[P, R]:
@@ -57,7 +58,7 @@ def submit(
         return executor.submit(function, *args, **kwargs)
     if isinstance(executor, ProcessPoolExecutor):
         return executor.submit(_run_with, current_ids(), function, args, kwargs)
-    return executor.submit(_carried().run, function, *args, **kwargs)
+    return executor.submit(partial(_carried().run, function, *args, **kwargs))
 
 
 def _carried() -> Context:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Self
 
 from gpu_narration._core import correlation_variable, set_hooks
 
@@ -16,7 +16,7 @@ TRACE_FIELDS = ("trace_id", "parent_span_id", "trace_flags", "tracestate", "refu
 SAMPLED, RANDOM = 1, 2
 
 
-class Ids(str):  # noqa: SLOT000 - it has them
+class Ids(str):
     """What the work of a context belongs to.
 
     As text it is the correlation id, "" where there is none.  The core knows this type
@@ -37,7 +37,7 @@ class Ids(str):  # noqa: SLOT000 - it has them
         correlation_id: str = "",
         fields: Mapping[str, object] | None = None,
         outer_span: int = 0,
-    ) -> Ids:
+    ) -> Self:
         made = super().__new__(cls, correlation_id)
         made.fields = {} if fields is None else dict(fields)
         made.outer_span = outer_span

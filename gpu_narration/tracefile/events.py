@@ -10,7 +10,6 @@ from typing import Final
 from gpu_narration._types import Kind, Level, Outcome
 from gpu_narration.tracefile.format import Value
 
-
 #: Of an event outside of all contexts.
 NO_CONTEXT: Final[Mapping[str, Value]] = {}
 

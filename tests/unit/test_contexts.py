@@ -7,7 +7,7 @@ import re
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
-from enum import Enum
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -163,7 +163,7 @@ def test_what_is_told_of_a_correlation_id_is_a_plain_string() -> None:
 
 
 def test_ids_may_be_uuids_numbers_and_members_of_enumerations() -> None:
-    class Pool(str, Enum):
+    class Pool(StrEnum):
         FAST = "fast"
 
     given = uuid.uuid4()
