@@ -8,6 +8,7 @@ Needs uvicorn and httpx.  By itself: uvicorn asgi_app:app, with GPU_NARRATION_FI
 import asyncio
 import tempfile
 from collections import Counter
+from typing import Any
 
 import gpu_narration as gn
 from gpu_narration.bridges.asgi import NarrationMiddleware
@@ -16,7 +17,7 @@ from gpu_narration.tracefile import Trace
 REQUESTS = 200
 
 
-async def answer(scope, receive, send):
+async def answer(scope: Any, receive: Any, send: Any) -> None:
     """Answers in pieces; what it does is told where it happens, without any id."""
     if scope["type"] != "http":
         return
@@ -39,7 +40,7 @@ def decode(name: str, i: int) -> bytes:
 app = NarrationMiddleware(answer)
 
 
-async def ask(client, i: int) -> None:
+async def ask(client: Any, i: int) -> None:
     response = await client.get(f"/job-{i}", headers={"X-Correlation-Id": f"req-{i}"})
     assert response.headers["x-correlation-id"] == f"req-{i}"
     assert response.text == "".join(f"job-{i}:{n} " for n in range(5))
@@ -51,7 +52,7 @@ async def serve_and_ask() -> None:
 
     server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="warning", lifespan="off"))
     serving = asyncio.create_task(server.serve())
-    while not server.started:
+    while not server.started:  # noqa: ASYNC110 - it offers no event
         await asyncio.sleep(0.01)
     port = server.servers[0].sockets[0].getsockname()[1]
     limits = httpx.Limits(max_connections=REQUESTS)

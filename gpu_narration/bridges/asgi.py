@@ -129,10 +129,10 @@ class _Exchange:
         if kind == "http.response.body" and not message.get("more_body", False):
             self._is_complete = True
 
-    def outcome(self, error: BaseException | None) -> tuple[Level, str, dict[str, object]]:
+    def outcome(self, error: BaseException | None) -> tuple[Level, str, dict[str, Any]]:
         """How it ended: level, the end of a sentence, fields."""
         now = time.perf_counter_ns()
-        fields: dict[str, object] = {"duration_ms": round((now - self._begin_ns) / 1e6, 3)}
+        fields: dict[str, Any] = {"duration_ms": round((now - self._begin_ns) / 1e6, 3)}
         if self._status is not None:
             fields["http_status"] = self._status
         if self._is_http:

@@ -42,8 +42,8 @@ class NarrationHandler(logging.Handler):
             return  # it was one
         try:
             text = record.getMessage()
-        except Exception as error:  # noqa: BLE001 - arguments that do not fit are the program's
-            text = f"{record.msg} (its arguments do not fit: {type(error).__name__})"
+        except Exception as misfit:  # noqa: BLE001 - arguments that do not fit are the program's
+            text = f"{record.msg} (its arguments do not fit: {type(misfit).__name__})"
         error = record.exc_info[1] if record.exc_info else None
         tell(
             "logging",

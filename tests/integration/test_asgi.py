@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
-import httpx
 import pytest
-import websockets
 import websockets.asyncio.client
 
 import gpu_narration as gn
@@ -17,6 +15,9 @@ from gpu_narration.bridges.asgi import NarrationMiddleware
 from gpu_narration.contexts.headers import span_id_of
 from tests.conftest import Record, Recorded
 from tests.support.web import client, talk
+
+if TYPE_CHECKING:
+    import httpx
 
 TRACE = "0af7651916cd43dd8448eb211c80319c"
 CALLER = f"00-{TRACE}-b7ad6b7169203331-01"
