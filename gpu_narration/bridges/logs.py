@@ -47,8 +47,8 @@ class NarrationHandler(logging.Handler):
         error = record.exc_info[1] if record.exc_info else None
         tell(
             "logging",
-            from_logging(record.levelno),
-            record.name,
+            from_logging(record.levelno or 0),  # of a record made by hand
+            record.name or "root",
             record.funcName or "",
             text,
             location=f"{record.pathname}:{record.lineno}",
