@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from gpu_narration._core import correlation_variable, current_span, set_correlation
-from gpu_narration.contexts.ids import TRACE_FIELDS, Ids, current_ids, new_id, new_trace
+from gpu_narration.contexts.ids import TRACE_FIELDS, Ids, current_ids, ids_here, new_id, new_trace
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -93,7 +93,7 @@ class context:  # noqa: N801 - it is called where a function would be
         set_correlation(self._before.pop())
 
     def _made(self) -> Ids:
-        here = current_ids() or Ids()
+        here = ids_here()
         if self._headers is not None:
             from gpu_narration.contexts.headers import incoming
 
@@ -173,7 +173,7 @@ def correlation(correlation_id: str | None = None) -> Iterator[str]:
     """
     value = new_id() if correlation_id is None else str(correlation_id)
     before = correlation_variable.get(None)
-    set_correlation(_named(current_ids() or Ids(), value))
+    set_correlation(_named(ids_here(), value))
     try:
         yield value
     finally:
@@ -194,7 +194,7 @@ def set_correlation_id(correlation_id: str | None) -> None:
     if correlation_id is not None and not isinstance(correlation_id, str):
         kind = type(correlation_id).__name__
         raise TypeError(f"a correlation id must be str or None, not {kind}")
-    here = current_ids() or Ids()
+    here = ids_here()
     ids = _named(here, str(correlation_id or ""))
     set_correlation(ids if ids or ids.fields else None)
 

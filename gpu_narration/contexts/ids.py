@@ -89,11 +89,20 @@ set_hooks(ids=Ids)
 
 
 def current_ids() -> Ids | None:
-    """What is set here; None outside of all contexts."""
+    """What is set here; None outside of all contexts.
+
+    Not to be asked for its truth: ids without a correlation are an empty text.
+    """
     value = correlation_variable.get(None)
     if value is None or type(value) is Ids:
         return value
     return Ids(value)  # set past us
+
+
+def ids_here() -> Ids:
+    """What is set here, without anything in it outside of all contexts."""
+    ids = current_ids()
+    return Ids() if ids is None else ids
 
 
 def new_id() -> str:

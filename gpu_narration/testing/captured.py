@@ -7,14 +7,18 @@ import os
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
 
 from gpu_narration import _core
 from gpu_narration import recorder as recording
 from gpu_narration._core import span
+from gpu_narration._errors import OptionError
+from gpu_narration._types import Kind
 from gpu_narration.contexts import context
 from gpu_narration.recorder import Recorder
 from gpu_narration.testing.assertions import Assertions
@@ -22,6 +26,10 @@ from gpu_narration.testing.carried import FIELD, capture_id, carried
 from gpu_narration.tracefile import Event, Trace
 from gpu_narration.tracefile.format import Value
 from gpu_narration.tracefile.trace import ProcessTrace
+from gpu_narration.views import text
+
+if TYPE_CHECKING:
+    from gpu_narration.testing.coverage import NarrationCoverage
 
 #: How long the answers of GPU and driver are waited for, in a recording that goes on.
 _PATIENCE_S = 2.0
@@ -46,6 +54,10 @@ class Captured(Assertions):
         self.notices: list[str] = []
         self._events: list[Event] = []
         self._learned: dict[int, dict[str, Value]] = {}
+        self._coverage: NarrationCoverage | None = None
+        #: Where snapshots lie that have no path, and whether they are to be written.
+        self._snapshot: Path | None = None
+        self._updates = False
         #: While the block is open: where it is recorded.
         self._open: tuple[Recorder, _Edges] | None = None
 
@@ -54,13 +66,67 @@ class Captured(Assertions):
         """Of this process, in the order of time, without the block's own scope."""
         if self._open is not None:
             recorder, edges = self._open
-            _core.flush(10_000, True)  # noqa: FBT003 - a flight recorder's events, too
+            _core.flush(10_000, True)
             _read(self, recorder.path, edges)
         return self._events
 
     def annotations(self, event: Event) -> dict[str, Value]:
         """What was learned of an event after it was recorded: GPU time, memory."""
         return self._learned.get(event.span_id if event.span_id is not None else event.id, {})
+
+    def watch(self, *modules: ModuleType | str) -> NarrationCoverage:
+        """Looks from now on which functions of these modules speak, until the block ends."""
+        if self._coverage is None:
+            from gpu_narration.testing.coverage import NarrationCoverage
+
+            self._coverage = NarrationCoverage()
+            self._coverage.start()
+        for module in modules:
+            self._coverage.watch(module)
+        return self._coverage
+
+    def silent(self) -> list[str]:
+        """Functions of the watched modules that ran and said nothing, as ``module:name``.
+
+        Raises OptionError where :meth:`watch` was not called.
+        """
+        if self._coverage is None:
+            raise OptionError("no module is watched", next_step="call watch(module) first")
+        return self._coverage.silent()
+
+    def assert_snapshot(
+        self,
+        path: str | os.PathLike[str] | None = None,
+        *,
+        voice: str = "human",
+        everything: bool = False,
+        replace: Mapping[str, str] | None = None,
+        update: bool | None = None,
+    ) -> None:
+        """That the narrations, as stable text, are those in a file.
+
+        path: default, in the fixture ``narrations``, a file of the test's name beside it.
+        voice: human, cute or story.
+        everything: trace events as well.
+        replace: regular expressions and what stands for what they find.
+        update: write the file instead; default ``pytest --narrations-update``.
+        """
+        __tracebackhide__ = True
+        from gpu_narration.testing import snapshots
+
+        where = self._snapshot if path is None else Path(path)
+        if where is None:
+            raise OptionError("a snapshot needs a path here", next_step="give one")
+        lines = [
+            text.line(event, self.annotations(event), voice)
+            for event in self.events
+            if everything or event.kind is Kind.NARRATION
+        ]
+        snapshots.check(
+            where, snapshots.stable(lines, replace),
+            update=self._updates if update is None else update,
+            how="run pytest with --narrations-update",
+        )  # fmt: skip
 
 
 @contextmanager
@@ -95,17 +161,22 @@ def capture(
     captured = Captured()
     outer = capture_id()
     own = f"{next(_numbers)}"
-    edges = _Edges(f"{outer}/{own}" if outer else own, isolated)
+    edges = _Edges(f"{outer}/{own}" if outer else own, isolated, vram)
     with _recording(captured, backend=backend, vram=vram) as shared:
         try:
-            with carried(), context(**{FIELD: edges.capture_id}):
-                with _inside(edges, actor, name, vram=vram, joins=shared.recorder):
-                    captured._open = shared.recorder, edges
-                    yield captured
+            with (
+                carried(),
+                context(capture_id=edges.capture_id),
+                _inside(edges, actor, name, vram=vram, joins=shared.recorder),
+            ):
+                captured._open = shared.recorder, edges
+                yield captured
         finally:
             captured._open = None
+            if captured._coverage is not None:
+                captured._coverage.stop()
             captured.simulated = shared.recorder.session.simulated
-            if shared.leave():
+            if shared.ends_with_its_last():
                 _read(captured, shared.recorder.path, edges)
             else:
                 _read_joined(captured, shared.recorder, edges)
@@ -121,6 +192,7 @@ class _Edges:
 
     capture_id: str
     isolated: bool
+    vram: bool
     span_id: int | None = None
     before: dict[int, int] = field(default_factory=dict)
 
@@ -139,15 +211,27 @@ class _Shared:
     recorder: Recorder
     directory: tempfile.TemporaryDirectory[str] | None = None
     users: int = 0
+    ended: bool = False
 
-    def leave(self) -> bool:
-        """Ends it with its last block, if it is ours; whether it has ended."""
+    def ends_with_its_last(self) -> bool:
+        """Ends it if it is ours and no other block uses it; whether it has ended."""
+        with _lock:
+            if self.directory is not None and self.users == 1:
+                self._end()
+            return self.ended
+
+    def leave(self) -> None:
+        """A block has read what it wants; the last of them cleans up."""
         with _lock:
             self.users -= 1
-            if self.directory is None or self.users:
-                return False
+            if self.directory is not None and not self.users:
+                self._end()  # the others left while this one read
+                self.directory.cleanup()
+
+    def _end(self) -> None:
+        if not self.ended:
             recording.stop_for_command(self.recorder)
-            return True
+            self.ended = True
 
 
 _lock = threading.Lock()
@@ -179,8 +263,7 @@ def _recording(captured: Captured, *, backend: str | None, vram: bool) -> Iterat
     try:
         yield shared
     finally:
-        if shared.directory is not None and not shared.users:
-            shared.directory.cleanup()
+        shared.leave()
 
 
 @contextmanager
@@ -205,11 +288,16 @@ def _read_joined(captured: Captured, running: Recorder, edges: _Edges) -> None:
         recording.flush()
         _read(captured, running.path, edges)
         scope = captured.scope
-        if answered and (scope is None or "vram_delta_bytes" in captured.annotations(scope)):
+        if answered and (scope is None or not edges.vram or _is_read(captured, scope)):
             return
         if time.monotonic() > give_up:
             return
         time.sleep(0.02)
+
+
+def _is_read(captured: Captured, scope: Event) -> bool:
+    """Whether memory was read at the scope's edges, or could not be."""
+    return not captured.annotations(scope).keys().isdisjoint(("vram_delta_bytes", "vram_reason"))
 
 
 def _own_process(path: Path) -> ProcessTrace | None:

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from gpu_narration._core import correlation_variable, set_correlation
-from gpu_narration.contexts.ids import Ids, current_ids
+from gpu_narration.contexts.ids import Ids, current_ids, ids_here
 
 #: The id, as it stands in the context of an event; one block inside another is ``outer/inner``.
 FIELD = "capture_id"
@@ -48,7 +48,7 @@ def carried() -> Iterator[None]:
         with _lock:
             _open -= 1
             if _open == 0:
-                threading.Thread.start = _start  # type: ignore[method-assign]
+                threading.Thread.start = _start  # type: ignore[assignment,method-assign]
                 ThreadPoolExecutor.submit = _submit  # type: ignore[method-assign]
 
 
@@ -67,7 +67,7 @@ def _carrying_submit(
 
 def _run(capture: str | None, function: Callable[..., Any], *args: Any, **kwargs: Any) -> Any:
     before = correlation_variable.get(None)
-    here = current_ids() or Ids()
+    here = ids_here()
     fields = {name: value for name, value in here.fields.items() if name != FIELD}
     if capture is not None:
         fields[FIELD] = capture

@@ -5,6 +5,7 @@ follows a comma or colon, or a verb of saying stands beside it.  An apostrophe i
 ``don't``, ``the workers' queue``, ``'tis``, ``rock 'n' roll``; nor is a word in quotes.
 """
 
+# ruff: noqa: RUF001, RUF003 - quotation marks are what is looked for
 from __future__ import annotations
 
 import re
@@ -18,16 +19,87 @@ _PAIRS = {
 }  # fmt: skip
 _SINGLE = frozenset("'‘‚")
 _APOSTROPHES = frozenset("'’")
-_SENTENCE_ENDS = frozenset(",.!?…—–。！？")  # noqa: RUF001 - they are what is looked for
+_SENTENCE_ENDS = frozenset(",.!?…—–。！？")
 #: Words that begin with an apostrophe, and stand alone between two.
 _ELIDED = frozenset(("n", "tis", "twas", "em", "til", "cause", "round", "bout", "cos", "twere"))
 _SAYING = frozenset(
-    """say says said ask asks asked answer answers answered reply replies replied tell tells told
-    whisper whispers whispered shout shouts shouted cry cries cried call calls called murmur
-    murmurs murmured mutter mutters muttered announce announces announced sigh sighs sighed
-    promise promises promised warn warns warned report reports reported add adds added beg begs
-    begged explain explains explained insist insists insisted declare declares declared cheer
-    cheers cheered yell yells yelled hum hums hummed greet greets greeted""".split()
+    [
+        "say",
+        "says",
+        "said",
+        "ask",
+        "asks",
+        "asked",
+        "answer",
+        "answers",
+        "answered",
+        "reply",
+        "replies",
+        "replied",
+        "tell",
+        "tells",
+        "told",
+        "whisper",
+        "whispers",
+        "whispered",
+        "shout",
+        "shouts",
+        "shouted",
+        "cry",
+        "cries",
+        "cried",
+        "call",
+        "calls",
+        "called",
+        "murmur",
+        "murmurs",
+        "murmured",
+        "mutter",
+        "mutters",
+        "muttered",
+        "announce",
+        "announces",
+        "announced",
+        "sigh",
+        "sighs",
+        "sighed",
+        "promise",
+        "promises",
+        "promised",
+        "warn",
+        "warns",
+        "warned",
+        "report",
+        "reports",
+        "reported",
+        "add",
+        "adds",
+        "added",
+        "beg",
+        "begs",
+        "begged",
+        "explain",
+        "explains",
+        "explained",
+        "insist",
+        "insists",
+        "insisted",
+        "declare",
+        "declares",
+        "declared",
+        "cheer",
+        "cheers",
+        "cheered",
+        "yell",
+        "yells",
+        "yelled",
+        "hum",
+        "hums",
+        "hummed",
+        "greet",
+        "greets",
+        "greeted",
+    ]
 )
 #: How many words beside a quotation are looked at for one of these.
 _BESIDE = 3
@@ -68,7 +140,7 @@ def quotations(text: str) -> Iterator[Quotation]:
 def _opens(text: str, at: int) -> bool:
     """A mark opens behind no letter and before no space; that makes most apostrophes none."""
     before, after = text[at - 1 : at], text[at + 1 : at + 2]
-    if before.isalnum() or not after or after.isspace():
+    if before.isalnum() or not after or (after.isspace() and text[at] != "«"):
         return False
     if text[at] in _SINGLE:
         word = _WORD.match(text, at + 1)

@@ -45,7 +45,7 @@ def fits(value: Any, expected: Any) -> bool:
     if callable(expected) and not isinstance(expected, type):
         return bool(expected(value))
     if isinstance(value, Level):
-        return value == _level(expected)
+        return bool(value == _level(expected))
     return bool(value == expected)
 
 
@@ -65,7 +65,7 @@ _KNOWN: dict[str, Callable[[Event, Mapping[str, Value]], Any]] = {
     "actor": lambda event, _: event.names[0],
     "action": lambda event, _: event.names[1],
     "target": lambda event, _: target_of(event) or "",
-    "human": lambda event, learned: sentence(event, learned),
+    "human": sentence,
     "level": lambda event, _: event.level,
     "kind": lambda event, _: event.kind.name.lower(),
     "phase": lambda event, _: event.phase.value,

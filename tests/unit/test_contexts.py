@@ -110,6 +110,17 @@ def test_blocks_add_to_each_other_and_none_takes_away(record: Record) -> None:
     assert (event.correlation, ids_of(event)) == ("r", {"worker_id": 3, "task_id": "t"})
 
 
+def test_blocks_without_a_correlation_add_to_each_other_too() -> None:
+    with gn.context(job_id="j"), gn.context(task_id="t"):
+        here = gn.context.current()
+        assert here is not None
+        assert here.fields == {"job_id": "j", "task_id": "t"}
+        with gn.correlation("r"):
+            inner = gn.context.current()
+            assert inner is not None
+            assert (inner.correlation_id, inner.others) == ("r", here.fields)
+
+
 def test_a_block_gives_back_what_was_set_before() -> None:
     with gn.context("outer", job_id="j") as outer:
         with gn.context("inner"):
