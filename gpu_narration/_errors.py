@@ -91,6 +91,12 @@ class MissingExtraError(GpuNarrationError, ImportError):
     slug = "missing-extra"
 
 
+class ExportError(GpuNarrationError):
+    """Another tool did not take what was to be exported to it."""
+
+    slug = "export-failed"
+
+
 class NoNvmlError(GpuNarrationError):
     """The machine's memory was asked for and NVML cannot tell it."""
 

@@ -23,6 +23,7 @@ class LazyGroup(click.Group):
         "demo": "Runs a small model and some kernels, traced, and shows what happened.",
         "doctor": "Says what was found on this machine, and what to do about what is missing.",
         "dump": "Has running flight recorders write out what they hold.",
+        "export": "Gives a trace to other tools: OpenTelemetry.",
         "filter": "Shows or changes what running processes record.",
         "flush": "Has running processes bring their trace up to date.",
         "lint": "Checks the texts of calls in Python sources, without running them.",

@@ -103,6 +103,10 @@ _SAYING = frozenset(
 )
 #: How many words beside a quotation are looked at for one of these.
 _BESIDE = 3
+#: Characters of the longest speech, and of the text beside one that is looked at: a story is
+#: a few sentences, and looking must not take long where it is not.
+_LONGEST = 500
+_NEAR = 80
 _WORD = re.compile(r"[^\W\d_]+")
 
 
@@ -150,7 +154,7 @@ def _opens(text: str, at: int) -> bool:
 
 def _closing(text: str, begin: int, closing: str) -> int | None:
     single = text[begin] in _SINGLE
-    for at in range(begin + 2, len(text)):
+    for at in range(begin + 2, min(len(text), begin + _LONGEST)):
         if text[at] not in closing:
             continue
         if not single or text[at] not in _APOSTROPHES:
@@ -167,7 +171,8 @@ def _closing(text: str, begin: int, closing: str) -> int | None:
 def _closes_later(text: str, at: int) -> bool:
     """Whether a single quotation ends with the mark of a sentence further on."""
     return any(
-        text[i] in _APOSTROPHES and text[i - 1] in _SENTENCE_ENDS for i in range(at + 1, len(text))
+        text[i] in _APOSTROPHES and text[i - 1] in _SENTENCE_ENDS
+        for i in range(at + 1, min(len(text), at + _LONGEST))
     )
 
 
@@ -175,7 +180,8 @@ def _is_speech(text: str, found: Quotation) -> bool:
     said = found.text.strip()
     if not any(character.isalnum() for character in said) and said not in ("…", "!", "?"):
         return False
-    before, after = text[: found.begin].rstrip(), text[found.end :].lstrip()
+    before = text[max(0, found.begin - _NEAR) : found.begin].rstrip()
+    after = text[found.end : found.end + _NEAR].lstrip()
     if said[-1] in _SENTENCE_ENDS or before[-1:] in (",", ":"):
         return True
     near = [*_words(before)[-_BESIDE:], *_words(after)[:_BESIDE]]
@@ -183,5 +189,4 @@ def _is_speech(text: str, found: Quotation) -> bool:
 
 
 def _words(text: str) -> list[str]:
-    """The words of a piece of text; far more than are needed are not looked at."""
     return [word.lower() for word in _WORD.findall(text)]
