@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import (
@@ -23,7 +24,6 @@ from gpu_narration.cuda import MockGpu, MockKernel, kernel
 from tests.conftest import Record
 from tests.support.recording import ManualClock, recorded_on_mock
 from tests.support.run import run_python
-from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.trace import ReadableSpan
@@ -55,7 +55,7 @@ def ids(span: ReadableSpan) -> tuple[str, str]:
 def test_spans_have_the_ids_that_other_services_were_given(record: Record) -> None:
     record.start()
     headers = {"traceparent": f"00-{TRACE}-{PARENT}-01", "tracestate": "a=b"}
-    with gn.context.from_headers(headers, job_id="j"), gn.span("app", "request"):
+    with gn.context.from_headers(headers, job_id="j"), gn.span("app", "request"):  # noqa: SIM117 - one inside the other
         with gn.span("app", "call"):
             outgoing = gn.context.headers()["traceparent"]
     spans, counts = exported(finish(record))
@@ -85,7 +85,7 @@ def test_spans_of_no_context_are_one_trace_a_tree(record: Record) -> None:
 
 def test_a_span_of_another_trace_has_a_link_to_the_one_round_it(record: Record) -> None:
     record.start()
-    with gn.context("outer"), gn.span("app", "batch"):
+    with gn.context("outer"), gn.span("app", "batch"):  # noqa: SIM117 - one inside the other
         with gn.context("inner", new_trace=True), gn.span("app", "item"):
             pass
     spans, _ = exported(finish(record))

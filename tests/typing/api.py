@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -103,6 +104,16 @@ def returns_from_a_span() -> int:
 with gn.correlation() as job:
     assert_type(job, str)
 assert_type(gn.correlation_id(), str | None)
+with gn.context("req-7", job_id="job-1", new_trace=True) as ids:
+    assert_type(ids, gn.Ids)
+    assert_type(ids.trace_id, str | None)
+with gn.context.from_headers({"traceparent": "…"}, session_id=7) as incoming:
+    assert_type(incoming.correlation_id, str | None)
+assert_type(gn.context.headers(), dict[str, str])
+assert_type(gn.context.current(), gn.Ids | None)
+assert_type(gn.context.wrap(plain)("job", retries=1), bytes)
+with ThreadPoolExecutor() as pool:
+    assert_type(gn.context.submit(pool, plain, "job").result(), bytes)
 
 # ---- a recording ----
 
