@@ -71,6 +71,8 @@ def main() -> None:
         per_request: Counter[str] = Counter()
         strangers = 0
         for event in Trace(recorder.path).events():
+            if event.names[0] not in ("http", "engine"):
+                continue  # memory of a GPU moves by itself
             number = (event.correlation or "").removeprefix("req-")
             per_request[number] += 1
             # The job's number is in the target of every event but the span of the prefill.
