@@ -101,6 +101,24 @@ class NarrationStyleWarning(UserWarning):
     """A template of a decorated function breaks a rule for texts; docs/lint.md has the rules."""
 
 
+class NsightReportError(GpuNarrationError):
+    """What should be read is no report of Nsight Systems, or a damaged one."""
+
+    slug = "nsight-report"
+
+
+class NsysMissingError(GpuNarrationError):
+    """Something needs the command ``nsys``, and there is none."""
+
+    slug = "nsys-missing"
+
+
+class NsysFailedError(GpuNarrationError):
+    """The command ``nsys`` was run and failed."""
+
+    slug = "nsys-failed"
+
+
 class _Internal:
     """Our own failures: counted, shown once a place, raised only in our tests."""
 

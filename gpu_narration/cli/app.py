@@ -26,6 +26,7 @@ class LazyGroup(click.Group):
         "filter": "Shows or changes what running processes record.",
         "flush": "Has running processes bring their trace up to date.",
         "lint": "Checks the texts of calls in Python sources, without running them.",
+        "nsys": "Reads reports of Nsight Systems: explains them, joins them with a trace.",
         "run": "Runs a Python program and records it.",
         "show": "Prints a trace as text.",
         "spans": "Sums a trace up: spans, waiting, GPU time, memory.",

@@ -1,1 +1,16 @@
-"""Nsight Systems: running it, and reading what it exports."""
+"""Reading reports of Nsight Systems; see docs/nsight.md."""
+
+from gpu_narration.nsight.report import Report, ReportClock, opened
+from gpu_narration.nsight.rows import BUSY, Activity, CallRow, Launch, RangeRow, Work
+
+__all__ = [
+    "BUSY",
+    "Activity",
+    "CallRow",
+    "Launch",
+    "RangeRow",
+    "Report",
+    "ReportClock",
+    "Work",
+    "opened",
+]
