@@ -107,6 +107,12 @@ class NsightReportError(GpuNarrationError):
     slug = "nsight-report"
 
 
+class NsightJoinError(GpuNarrationError):
+    """A report and a trace cannot be joined, or what a join left cannot be read."""
+
+    slug = "nsight-join"
+
+
 class NsysMissingError(GpuNarrationError):
     """Something needs the command ``nsys``, and there is none."""
 

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from gpu_narration.nsight import schema
-from gpu_narration.nsight.report import Report, TableCount
+from gpu_narration.nsight.facts import TableCount
+from gpu_narration.nsight.report import Report
 from gpu_narration.nsight.rows import Activity, CallRow, RangeRow, Work
 from gpu_narration.nsight.schema import Lack, pid_of
 from gpu_narration.timeline.nsys import reasons
