@@ -7,11 +7,15 @@ import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gpu_narration.cli.options import color_option, report_errors, wants_color
 from gpu_narration.views.escape import safe
+
+if TYPE_CHECKING:
+    from gpu_narration.nsight.schema import Adapter
 
 
 @click.group(
@@ -62,8 +66,7 @@ def explain(report: Path, *, each: bool, limit: int | None, as_json: bool, color
 
     with rows_read("Reading") as progress, opened(report, progress) as source:
         told = explained(source, by_name=not each)
-    for line in [*told.warnings, *(f"no {lack.what}: {lack.meaning}" for lack in told.lacks)]:
-        click.echo(safe(f"Note: {line}"), err=True)
+        _tell_lacks(source.adapter)
     for name, count in told.malformed.items():
         click.echo(
             f"Note: {count.malformed:,} of {count.rows:,} rows of {name} have no times that make sense, "
@@ -81,6 +84,71 @@ def explain(report: Path, *, each: bool, limit: int | None, as_json: bool, color
         sys.stdout, color=wants_color(color, sys.stdout), limit=ROWS if limit is None else limit
     )  # fmt: skip
     tables.print(told)
+
+
+@nsys.command(
+    epilog="""\b
+Examples:
+  gpu-narration nsys join app.gnt report.sqlite
+  gpu-narration spans app.gnt
+  gpu-narration show app.gnt --json | jq .fields.kernel_busy_ns
+
+\b
+The result is the file nsight.db in the trace's directory, a SQLite database with the
+tables gpu_activities and spans.  A new join replaces it, and it can be deleted.  With it
+'show' and 'spans' tell how long kernels really ran, beside elapsed on stream."""
+)
+@click.argument("trace", type=click.Path(path_type=Path))
+@click.argument("report", type=click.Path(path_type=Path))
+@click.option("--json", "as_json", is_flag=True, help="One JSON object, times in ns.")
+@report_errors
+def join(trace: Path, report: Path, *, as_json: bool) -> None:
+    """Finds whose the GPU work in REPORT is: which span and launch of TRACE.
+
+    Both must be of the same run: record under nsys profile --trace cuda,nvtx.  Ranges carry
+    the ids of their spans; where they do not, names and clocks tell.  Exit status: 0, or 3
+    if the trace is damaged.
+    """
+    from gpu_narration.cli.progress import progress
+    from gpu_narration.nsight import opened
+    from gpu_narration.nsight.sidecar import written
+    from gpu_narration.timeline.nsys.join import join as joined
+    from gpu_narration.timeline.nsys.join import read_for_join
+    from gpu_narration.tracefile import Trace, Trouble
+    from gpu_narration.views import text
+    from gpu_narration.views.nsys_join import join_lines, join_object
+    from gpu_narration.views.printer import is_damaged
+
+    recorded = Trace(trace)
+    with progress(recorded) as events:
+        traced = read_for_join(recorded, events)
+    notices = recorded.notices()
+    with rows_read("Joining") as advance, opened(report, advance) as source, written(trace) as into:
+        result = joined(traced, source, into)
+        _tell_lacks(source.adapter)
+        facts = {
+            "report": str(report),
+            "still_recording": any(notice.trouble is Trouble.RUNNING for notice in notices),
+            **join_object(result),
+        }
+        processes = [(process.index, process.name, process.pid) for process in traced.processes]
+        path = into.finish(recorded.trace_id, processes, facts)
+    if as_json:
+        facts["notices"] = [text_of.text for text_of in notices]
+        print(json.dumps(facts, indent=2, ensure_ascii=False))
+    else:
+        for line in join_lines(result):
+            print(line)
+        print(safe(f"Kept in {path}; 'gpu-narration spans {trace}' shows it."))
+        for notice in notices:
+            print(text.notice_line(notice))
+    if is_damaged(notices):
+        sys.exit(3)
+
+
+def _tell_lacks(adapter: Adapter) -> None:
+    for line in [*adapter.warnings(), *(f"no {lack.what}: {lack.meaning}" for lack in adapter.lacks)]:  # fmt: skip
+        click.echo(safe(f"Note: {line}"), err=True)
 
 
 @contextlib.contextmanager
