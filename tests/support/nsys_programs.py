@@ -15,7 +15,7 @@ from gpu_narration.timeline.nsys import reasons
 from tests.support.nsys_export import PUSH_POP, START_END, Export
 
 PIDS = (111, 112)
-NAMES = ("step", "forward", "attention", "mlp", "sample; DROP TABLE NVTX_EVENTS; --", "it's \"x\"")
+NAMES = ("step", "forward", "attention", "mlp", "sample; DROP TABLE NVTX_EVENTS; --", 'it\'s "x"')
 
 
 @dataclass

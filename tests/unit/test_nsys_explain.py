@@ -199,7 +199,9 @@ def test_gpus_that_processes_number_differently_are_not_added_up(export, tmp_pat
     assert [(row.index, row.pid) for row in told.devices] == [(0, 41), (0, 51)]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
 @given(seed=st.integers(0, 1 << 32))
 def test_any_program_is_explained_as_it_was(seed, tmp_path_factory):
     """GIVEN any program of two processes, threads, graphs and overlapping work on three streams

@@ -4,7 +4,7 @@ Where ranges of ours are in both, a line is fitted through them that a few late 
 cannot bend: its slope is the median of the slopes between pairs half the recording apart
 (after H. Theil, "A rank-invariant method of linear and polynomial regression analysis",
 1950, with as many slopes as points), its height the median of what is left.  What is left
-of the points then bounds the error.
+of the points then bounds the error; a delay that is the same for all of them cannot be seen.
 
 Without such ranges there are only the two readings that a report has of its start.  How
 far the clocks drift apart after that is unknown but limited: the kernel slews
@@ -80,7 +80,8 @@ def fitted(points: Sequence[tuple[int, int]]) -> ClockLine:
     off = [abs(one - offset) for one in left]
     usual = max(5 * median(off), _LATE_NS)
     within = [one for one in off if one <= usual]
-    bound_ns = 1 + round(max(within))
+    # Twice: the points are a little late themselves, all of them, by what no line can show.
+    bound_ns = 1 + 2 * round(max(within))
     growth = SLEW_MAX
     if drift and last_ns > first_ns:
         growth = min(SLEW_MAX, 2 * bound_ns / (last_ns - first_ns))
