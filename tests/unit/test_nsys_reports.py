@@ -6,9 +6,9 @@ import os
 import sqlite3
 from pathlib import Path
 
-import pyarrow
-import pyarrow.parquet
+import pyarrow as pa
 import pytest
+from pyarrow import parquet
 
 from gpu_narration._errors import NsightReportError, NsysFailedError, NsysMissingError
 from gpu_narration.nsight import opened
@@ -113,8 +113,8 @@ def as_parquet(database: Path, directory: Path) -> Path:
         cursor = connection.execute(f'SELECT * FROM "{table}"')
         names = [column[0] for column in cursor.description]
         columns = list(zip(*cursor.fetchall(), strict=True))
-        pyarrow.parquet.write_table(
-            pyarrow.table(dict(zip(names, columns, strict=True))), directory / f"{table}.parquet"
+        parquet.write_table(
+            pa.table(dict(zip(names, columns, strict=True))), directory / f"{table}.parquet"
         )
     connection.close()
     return directory
@@ -308,6 +308,6 @@ def test_a_report_in_a_directory_that_cannot_be_written_is_read(export, tmp_path
     place.chmod(0o555)
     try:
         assert explained(path).attributed.kernels == 1
-        assert os.listdir(place) == ["r.sqlite"]
+        assert [entry.name for entry in place.iterdir()] == ["r.sqlite"]
     finally:
         place.chmod(0o755)
