@@ -65,6 +65,7 @@ Examples:
   gpu-narration show app.gnt | less
   gpu-narration spans app.gnt
   gpu-narration vram app.gnt --by-scope
+  gpu-narration nsys explain report.sqlite
   gpu-narration watch app.gnt
   gpu-narration filter app.gnt 'info,engine=trace'
   gpu-narration doctor

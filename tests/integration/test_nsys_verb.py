@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from tests.support.nsys_capture import unpacked
 from tests.support.nsys_export import Export
 from tests.support.nsys_joined import ReportTime, observed
 from tests.support.recording import QUIET, recorded_on_mock
+from tests.support.run import environment
 
 
 def run(*arguments: str | Path) -> Result:
@@ -122,6 +125,25 @@ def test_a_newer_schema_is_told_on_stderr(tmp_path, trace):
 
     assert done.exit_code == 0
     assert "Note: the report has schema 9.1.0, newer than 3.25" in done.stderr
+
+
+def test_a_report_on_a_read_only_disk_is_explained(capture, tmp_path):
+    """GIVEN a disk that is mounted read-only THEN the report is read, and nothing is written."""
+    place = tmp_path / "disk"
+    place.mkdir()
+    (place / "r.sqlite").write_bytes(capture.read_bytes())
+    mount = f"mount --bind {place} {place} && mount -o remount,ro,bind {place}"
+    probe = subprocess.run(["unshare", "-rm", "sh", "-c", mount], capture_output=True, check=False)
+    if probe.returncode != 0:
+        pytest.skip("mounts in a namespace of our own are not allowed here")
+    explain = f"{sys.executable} -m gpu_narration.cli nsys explain {place}/r.sqlite -n 1"
+    script = f"{mount} && ! touch {place}/x 2>/dev/null && {explain}"
+    done = subprocess.run(
+        ["unshare", "-rm", "sh", "-c", script], capture_output=True, text=True, check=False,
+        cwd=tmp_path, env=environment(),
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("The report covers 969.45 ms")
 
 
 # ---- join ----

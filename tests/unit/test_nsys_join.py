@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from gpu_narration.nsight.sidecar import joined, written
 from gpu_narration.timeline.nsys import reasons
 from gpu_narration.timeline.nsys.join import JoinResult, join, read_for_join
 from gpu_narration.tracefile import Trace
-from tests.support.nsys_export import Export
+from tests.support.nsys_export import OURS, START_END, Export
 from tests.support.nsys_joined import KERNEL_NS, ReportTime, observed
 from tests.support.recording import recorded, recorded_on_mock
 
@@ -172,6 +173,67 @@ def test_a_narration_before_a_call_is_named(tmp_path):
         assert found is not None
         last = [row for row in found.activities() if row.correlation == 999]
     assert [row.narration for row in last] == [narration.id]
+
+
+@pytest.mark.parametrize("related", [True, False])
+def test_the_trace_tells_whether_ranges_that_nest_in_time_nest(tmp_path, related):
+    """GIVEN start/end ranges of which one lies in the other WHEN the spans are of two tasks that
+    took turns THEN a call in both is nobody's, and where one span lies in the other it is the
+    inner one's.
+    """
+
+    def program() -> None:
+        asyncio.run(_nested() if related else _in_turns())
+
+    seen = recorded(tmp_path, program)
+    outer, inner = (
+        next(event for event in seen.begins() if event.names[1] == name)
+        for name in ("outer", "inner")
+    )
+    process = seen.trace.processes[0]
+    tid = next(info.native_id for info in process.threads.values() if info.native_id)
+    export = Export()
+    for event, (begin, end) in ((outer, (0, 1_000)), (inner, (100, 500))):
+        export.range(
+            process.pid, tid, begin, end, str(event.names[1]), kind=START_END, domain=OURS,
+            payload=event.id, ended_by=tid,
+        )  # fmt: skip
+    export.launch(process.pid, tid, 200, 1, 300, 400)
+    result = joined_with(seen.trace, export, tmp_path)
+
+    assert [row[2] for row in kept(seen.trace)] == [inner.id if related else None]
+    assert result.reasons == ({} if related else {reasons.AMBIGUOUS: 1})
+
+
+async def _nested() -> None:
+    with span("engine", "outer"):
+        await asyncio.sleep(0)
+        with span("engine", "inner"):
+            await asyncio.sleep(0)
+
+
+async def _in_turns() -> None:
+    async def task(name: str, turns: int) -> None:
+        with span("engine", name):
+            for _ in range(turns):
+                await asyncio.sleep(0)
+
+    await asyncio.gather(task("outer", 3), task("inner", 1))
+
+
+def test_a_range_that_says_an_id_of_another_process_is_none_of_ours(trace, tmp_path):
+    """GIVEN the domain of another library with a payload that is one of our ids THEN it is not
+    taken for our span.
+    """
+    run = observed(trace, CLOCK)
+    process = trace.processes[0]
+    tid = next(info.native_id for info in process.threads.values() if info.native_id)
+    first = next(event.id for event in trace.events())
+    run.export.range(process.pid, tid, 1, 500, "theirs", domain="another", payload=first)
+    run.export.launch(process.pid, tid, 100, 9_999, 200, 300)
+    result = joined_with(trace, run.export, tmp_path)
+
+    assert result.reasons == {reasons.NO_SPAN: 1}
 
 
 def test_a_second_join_replaces_the_first(trace, tmp_path):
