@@ -90,7 +90,7 @@ def _tid(step: int) -> int:
 _EXPLAIN = """
 import json, resource, sys, time
 from pathlib import Path
-from gpu_narration.nsight import opened
+from gpu_narration.nsight.report import opened
 from gpu_narration.timeline.nsys.explain import explain
 began = time.monotonic()
 with opened(Path(sys.argv[1])) as report:

@@ -113,18 +113,6 @@ class NsightJoinError(GpuNarrationError):
     slug = "nsight-join"
 
 
-class NsysMissingError(GpuNarrationError):
-    """Something needs the command ``nsys``, and there is none."""
-
-    slug = "nsys-missing"
-
-
-class NsysFailedError(GpuNarrationError):
-    """The command ``nsys`` was run and failed."""
-
-    slug = "nsys-failed"
-
-
 class _Internal:
     """Our own failures: counted, shown once a place, raised only in our tests."""
 

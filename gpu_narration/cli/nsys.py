@@ -61,7 +61,7 @@ def explain(report: Path, *, each: bool, limit: int | None, as_json: bool, color
 
     GPU work belongs to the NVTX ranges that were open in the thread at its launch call.
     """
-    from gpu_narration.nsight import opened
+    from gpu_narration.nsight.report import opened
     from gpu_narration.timeline.nsys.explain import explain as explained
 
     with rows_read("Reading") as progress, opened(report, progress) as source:
@@ -110,7 +110,7 @@ def join(trace: Path, report: Path, *, as_json: bool) -> None:
     if the trace is damaged.
     """
     from gpu_narration.cli.progress import progress
-    from gpu_narration.nsight import opened
+    from gpu_narration.nsight.report import opened
     from gpu_narration.nsight.sidecar import written
     from gpu_narration.timeline.nsys.join import join as joined
     from gpu_narration.timeline.nsys.join import read_for_join

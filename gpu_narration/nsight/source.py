@@ -9,7 +9,6 @@ as immutable, and all that we make is in SQLite's temporary database.
 from __future__ import annotations
 
 import contextlib
-import shutil
 import sqlite3
 import struct
 import subprocess
@@ -18,8 +17,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
 
-from gpu_narration._errors import NsightReportError, NsysFailedError, NsysMissingError
+from gpu_narration._errors import NsightReportError
 from gpu_narration.nsight.parquet import to_sqlite
+from gpu_narration.nsight.tool import NoNsysError, NsysError, find_nsys
 
 _MAGIC = b"SQLite format 3\x00"
 _REPORTS = (".nsys-rep", ".qdrep")
@@ -33,8 +33,8 @@ def connected(report: Path) -> Iterator[sqlite3.Connection]:
     """A connection that reads a report; what was made for it is gone afterwards.
 
     Raises :class:`~gpu_narration._errors.NsightReportError` for what is no report or a damaged
-    one, :class:`~gpu_narration._errors.NsysMissingError` and
-    :class:`~gpu_narration._errors.NsysFailedError` where ``nsys export`` is needed and cannot do it,
+    one, :class:`~gpu_narration.nsight.tool.NsysError` where ``nsys export`` is needed and
+    cannot do it,
     :class:`~gpu_narration.MissingExtraError` where pyarrow is.
     """
     if not report.exists():
@@ -122,15 +122,17 @@ def _check_file(path: Path) -> None:
 
 
 def _export(report: Path, database: Path) -> None:
-    nsys = shutil.which("nsys")
-    if nsys is None:
-        raise NsysMissingError(
-            f"{report.name} can only be read through nsys, and there is no nsys on PATH",
-            next_step="install Nsight Systems (package nsight-systems-cli), add its bin directory to PATH, or "
-            f"export where it is installed: nsys export --type sqlite {report.name}",
-        )
+    try:
+        nsys = find_nsys()
+    except NoNsysError as error:
+        raise NoNsysError(
+            f"{report.name} can only be read through nsys, and {error.problem}",
+            meaning=error.meaning,
+            next_step="install it, add its bin directory to PATH, or export the report where it is "
+            f"installed: nsys export --type sqlite {report.name}",
+        ) from error
     command = [
-        nsys, "export", "--type", "sqlite", "--quiet", "true", "--force-overwrite", "true",
+        str(nsys.path), "export", "--type", "sqlite", "--quiet", "true", "--force-overwrite", "true",
         "--output", str(database), str(report),
     ]  # fmt: skip
     done = subprocess.run(
@@ -140,7 +142,7 @@ def _export(report: Path, database: Path) -> None:
         return
     said = [line.strip() for line in (done.stderr + "\n" + done.stdout).splitlines()]
     last = next((line for line in reversed(said) if line), "it said nothing")
-    raise NsysFailedError(
+    raise NsysError(
         f"'nsys export' of {report} ended with status {done.returncode}: {last[-500:]}",
         meaning="the report is damaged, or is of a newer version than this nsys",
         next_step=f"try it by hand: nsys export --type sqlite {report.name}",

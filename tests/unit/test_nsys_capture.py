@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_narration.nsight import opened
+from gpu_narration.nsight.report import opened
 from gpu_narration.timeline.nsys import reasons
 from gpu_narration.timeline.nsys.explain import Explanation, explain
 from tests.support.nsys_capture import unpacked

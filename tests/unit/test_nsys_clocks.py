@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from gpu_narration.nsight import ReportClock
+from gpu_narration.nsight.facts import ReportClock
 from gpu_narration.timeline.nsys.clocks import by_session, fitted
 from tests.support.nsys_joined import ReportTime
 

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from gpu_narration.nsight import opened
+from gpu_narration.nsight.report import opened
 from gpu_narration.timeline.nsys import reasons
 from gpu_narration.timeline.nsys.explain import Explanation, explain
 from gpu_narration.timeline.nsys.table import RangeTotals

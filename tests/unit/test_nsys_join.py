@@ -10,7 +10,7 @@ import pytest
 from gpu_narration import narrate, span
 from gpu_narration._errors import NsightJoinError
 from gpu_narration.cuda import MockKernel, kernel
-from gpu_narration.nsight import opened
+from gpu_narration.nsight.report import opened
 from gpu_narration.nsight.sidecar import joined, written
 from gpu_narration.timeline.nsys import reasons
 from gpu_narration.timeline.nsys.join import JoinResult, join, read_for_join

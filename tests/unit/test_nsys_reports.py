@@ -10,8 +10,9 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from gpu_narration._errors import NsightReportError, NsysFailedError, NsysMissingError
-from gpu_narration.nsight import opened
+from gpu_narration._errors import NsightReportError
+from gpu_narration.nsight.report import opened
+from gpu_narration.nsight.tool import NoNsysError, NsysError
 from gpu_narration.timeline.nsys.explain import Explanation, explain
 from tests.support.nsys_export import TABLES, Export
 
@@ -167,13 +168,15 @@ def test_an_nsys_rep_goes_through_nsys_export(export, tmp_path, monkeypatch):
 
 def test_without_nsys_an_nsys_rep_says_what_to_do(tmp_path, monkeypatch):
     monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr("gpu_narration.nsight.tool._PLACES", ())
     (tmp_path / "r.nsys-rep").write_bytes(b"")
-    with pytest.raises(NsysMissingError) as caught:
+    with pytest.raises(NoNsysError) as caught:
         explained(tmp_path / "r.nsys-rep")
     assert str(caught.value) == (
-        "r.nsys-rep can only be read through nsys, and there is no nsys on PATH; install Nsight "
-        "Systems (package nsight-systems-cli), add its bin directory to PATH, or export where it is "
-        "installed: nsys export --type sqlite r.nsys-rep [nsys-missing]"
+        "r.nsys-rep can only be read through nsys, and there is no nsys on PATH, in /opt/nvidia or in "
+        "/usr/local/cuda; nsys is the command of NVIDIA Nsight Systems, which a CUDA toolkit or the "
+        "package nsight-systems-cli installs; install it, add its bin directory to PATH, or export the "
+        "report where it is installed: nsys export --type sqlite r.nsys-rep [no-nsys]"
     )
 
 
@@ -181,7 +184,7 @@ def test_what_nsys_says_when_it_fails_is_passed_on(tmp_path, monkeypatch):
     fake_nsys(tmp_path, "echo 'Unsupported report version' >&2; exit 1")
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
     (tmp_path / "r.nsys-rep").write_bytes(b"")
-    with pytest.raises(NsysFailedError, match="status 1: Unsupported report version"):
+    with pytest.raises(NsysError, match="status 1: Unsupported report version"):
         explained(tmp_path / "r.nsys-rep")
 
 
