@@ -31,7 +31,7 @@ def join_lines(result: JoinResult) -> Iterator[str]:
     if result.reasons:
         yield f"{result.total - result.attributed:,} belong to none:"
         for reason, count in sorted(result.reasons.items(), key=lambda item: (-item[1], item[0])):
-            yield f"  {count:,} because {safe(reason)}"
+            yield f"  {count:,}: {safe(reason)}"
     if result.elsewhere:
         yield f"{result.elsewhere:,} more are of processes that are not in the trace."
     yield _clock(result)

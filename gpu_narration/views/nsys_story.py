@@ -57,9 +57,7 @@ def _attributed(told: Explanation) -> Iterator[str]:
         yield "All of that belongs to ranges."
         return
     share = _share(told.unattributed.total, told.work.total)
-    because = "; ".join(
-        f"{counts.total:,} because {reason}" for reason, counts in told.reasons.items()
-    )
+    because = "; ".join(f"for {counts.total:,} {reason}" for reason, counts in told.reasons.items())
     yield (
         f"{told.attributed.total:,} of {told.work.total:,} belong to ranges; {told.unattributed.total:,} "
         f"({share} of them, GPUs busy with them for {duration(told.unattributed_busy.covered_ns)}) do not: {because}."

@@ -66,7 +66,7 @@ def test_explain_tells_the_story_of_a_real_capture(capture):
     assert done.exit_code == 0
     first, second, *_ = done.stdout.splitlines()
     assert first.startswith("The report covers 969.45 ms; for 967.64 ms of it (99.8 %) at least one of 2 GPUs")  # fmt: skip
-    assert "2,276 because its launch call is not in the report" in second
+    assert "for 2,276 its launch call is not in the report" in second
     assert "The median kernel began 421.30 ms after its launch call did" in done.stdout
     assert "11 rows too many" in done.stdout
 
