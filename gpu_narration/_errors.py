@@ -107,6 +107,18 @@ class NarrationStyleWarning(UserWarning):
     """A template of a decorated function breaks a rule for texts; docs/lint.md has the rules."""
 
 
+class NsightReportError(GpuNarrationError):
+    """What should be read is no report of Nsight Systems, or a damaged one."""
+
+    slug = "nsight-report"
+
+
+class NsightJoinError(GpuNarrationError):
+    """A report and a trace cannot be joined, or what a join left cannot be read."""
+
+    slug = "nsight-join"
+
+
 class _Internal:
     """Our own failures: counted, shown once a place, raised only in our tests."""
 

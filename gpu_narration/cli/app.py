@@ -27,6 +27,7 @@ class LazyGroup(click.Group):
         "filter": "Shows or changes what running processes record.",
         "flush": "Has running processes bring their trace up to date.",
         "lint": "Checks the texts of calls in Python sources, without running them.",
+        "nsys": "Reads reports of Nsight Systems: explains them, joins them with a trace.",
         "run": "Runs a Python program and records it.",
         "show": "Prints a trace as text.",
         "spans": "Sums a trace up: spans, waiting, GPU time, memory.",
@@ -65,6 +66,7 @@ Examples:
   gpu-narration show app.gnt | less
   gpu-narration spans app.gnt
   gpu-narration vram app.gnt --by-scope
+  gpu-narration nsys explain report.sqlite
   gpu-narration watch app.gnt
   gpu-narration filter app.gnt 'info,engine=trace'
   gpu-narration doctor

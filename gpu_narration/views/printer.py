@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TextIO
 
 from gpu_narration._types import Kind, Level
+from gpu_narration.nsight.sidecar import Joined, joined
+from gpu_narration.timeline.nsys.beside import fields_of, has_work
 from gpu_narration.tracefile import Event, Note, Notice, Phase, Trace, Trouble
 from gpu_narration.tracefile.follow import Follower
 from gpu_narration.tracefile.format import Value
@@ -86,11 +88,13 @@ class Printer:
         both: Iterator[Event | Note] = heapq.merge(
             trace.events(), sorted(notes, key=_when), key=_when
         )
-        for item in both:
-            if isinstance(item, Note):
-                self._note(item)
-            else:
-                self._event(item, trace.annotations(item))
+        names = [process.name for process in trace.processes]
+        with joined(path, trace.trace_id, names) as join:
+            for item in both:
+                if isinstance(item, Note):
+                    self._note(item)
+                else:
+                    self._event(item, _with_work(item, trace.annotations(item), join))
         return self._notices(trace.notices())
 
     def follow(self, path: Path) -> bool:
@@ -176,6 +180,19 @@ class Printer:
 def is_damaged(notices: Iterable[Notice]) -> bool:
     """Whether a trace is damaged, by what it tells of itself."""
     return any(notice.trouble in _DAMAGE for notice in notices)
+
+
+def _with_work(
+    event: Event, annotations: Mapping[str, Value], join: Joined | None
+) -> Mapping[str, Value]:
+    """What was learned of an event, with what Nsight Systems knows of its GPU work."""
+    if join is None or not has_work(event):
+        return annotations
+    work = join.of(event.process, event.span_id or event.id)
+    if work is None:
+        return annotations
+    gpu_ns = annotations.get("gpu_ns", event.fields.get("gpu_ns"))
+    return {**annotations, **fields_of(work, gpu_ns)}
 
 
 def _when(item: Event | Note) -> int:

@@ -131,6 +131,8 @@ def test_no_file_imports_what_lies_above_it_or_in_the_other_half(path: Path) -> 
         ("recorder", "cli"),
         ("tracefile", "__init__"),
         ("timeline", "tracedir"),
+        ("nsight", "timeline"),
+        ("nsight", "tracedir"),
         ("demo", "views"),
         ("kernels", "cuda"),
     ],
