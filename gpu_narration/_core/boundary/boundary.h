@@ -16,6 +16,7 @@
  *   function.c   TracedFunction: trace_fn round a function
  *   driven.c     its coroutines, generators and async generators
  *   foreign.c    ctypes functions
+ *   redact.c     texts and fields without their secrets
  *   nvtx.c       ranges and marks for an attached tool
  *
  * All of it runs under the GIL but for the ends of threads (lifecycle.c).  Nothing
@@ -311,6 +312,18 @@ PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 bool note_fields(const char *topic, PyObject *fields); /* false: an exception is set */
+
+/* redact.c; never while a record is open: patterns of the program's are Python code.
+ * Each gives a new reference, to the same object if it holds no secret, and never NULL
+ * (no exception is set): what could not be checked is not let out. */
+/* `policy`: of enum gn_redact.  A str or bytes; anything else comes back as it is. */
+PyObject *redact_value(PyObject *value, unsigned policy);
+/* By the policy that is set.  `name`: of the field, an exact str; NULL: no field. */
+PyObject *redact_field(PyObject *name, PyObject *value);
+PyObject *redact(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *redact_configure(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *parameter_rule(PyObject *module, PyObject *name);
+int redact_init(void);
 
 /* nvtx.c */
 void nvtx_mark(struct thread_state *here, struct site *site, int64_t id);
