@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
+
+_Text = TypeVar("_Text", str, bytes)
 
 FORMAT_VERSION: Final[int]
 
@@ -168,7 +170,28 @@ def clock_source() -> Literal["monotonic", "tsc", "cntvct"]:
     """What ticks are.  clock.c"""
 
 def looks_like_credential(text: str) -> bool:
-    """values.c"""
+    """redact_keys.c"""
+
+def redact(text: _Text, policy: int, /) -> _Text:
+    """The text without the secrets that `enum gn_redact` names; the very same object if
+    it holds none.  redact.c, boundary/redact.c
+    """
+
+def redact_field(name: str | None, value: object, /) -> object:
+    """What may be recorded of a field, by the policy that is set.  boundary/redact.c"""
+
+def redact_configure(
+    policy: int, fields: dict[str, int] | None, patterns: Callable[[str], str] | None, /
+) -> None:
+    """Sets the policy: in general, of single fields (65536: hide the value), and what the
+    program itself looks for.  boundary/redact.c
+    """
+
+def redactions() -> tuple[str, ...]:
+    """What stands for a secret, by `enum gn_secret`.  boundary/redact.c"""
+
+def parameter_rule(name: str) -> int:
+    """`enum parameter_rule` of a parameter.  redact_names.c, boundary/redact.c"""
 
 def nothing(*args: object, **kwargs: object) -> None:
     """Does nothing; the ruler of the benchmarks.  boundary/module.c"""

@@ -11,6 +11,8 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+#define GN_LOOK_BACK 64u
+
 /* What to look for; a policy is an "or" of these. */
 enum gn_redact {
     GN_REDACT_AUTH = 1, /* bearer and basic authentication, Authorization headers */
@@ -41,6 +43,7 @@ enum gn_secret {
     GN_SECRET_VENDOR_KEY,
     GN_SECRET_COOKIE,
     GN_SECRET_UUID,
+    GN_SECRET_FIELD, /* a field that is hidden whatever it holds */
     GN_SECRET_COUNT,
 };
 
@@ -55,19 +58,28 @@ bool gn_redact_needed(const char *text, size_t size);
 struct gn_scan {
     const unsigned char *text; /* borrowed until the last gn_scan_next */
     size_t size, at;
+    size_t floor; /* end of the match before: nothing before it is looked at again */
+    size_t no_user; /* up to here no user information of a URL ends */
     unsigned policy;
-    /* Up to where a long look ahead was in vain, so that none is repeated. */
-    size_t no_jwt, no_user_end;
 };
 
 void gn_scan_begin(struct gn_scan *scan, const char *text, size_t size, unsigned policy);
 /* The next secret, behind the one before; false at the end of the text. */
 bool gn_scan_next(struct gn_scan *scan, struct gn_match *match);
 
+/* The text without its secrets; `bytes` is NULL where it has none, else the caller frees
+ * it.  False if there was no memory for it. */
+struct gn_redacted {
+    char *bytes;
+    size_t size;
+};
+bool gn_redact(const char *text, size_t size, unsigned policy, struct gn_redacted *result);
+
 /* "[redacted jwt]" and so on. */
 const char *gn_secret_name(enum gn_secret kind);
 
-/* What the name of a field or of a parameter says of its value. */
+/* What the name of a field or of a parameter says of its value.  A secret word anywhere
+ * in it counts, unless the name is of a property: password_length. */
 enum gn_name_rule {
     GN_NAME_PLAIN = 0,
     GN_NAME_SECRET = 1, /* whatever the value is */

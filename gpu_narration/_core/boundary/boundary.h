@@ -29,6 +29,7 @@
 #include <Python.h>
 
 #include "../recording.h"
+#include "../redact.h"
 #include "../values.h"
 
 #include <stdbool.h>
@@ -321,8 +322,10 @@ PyObject *redact_value(PyObject *value, unsigned policy);
 /* By the policy that is set.  `name`: of the field, an exact str; NULL: no field. */
 PyObject *redact_field(PyObject *name, PyObject *value);
 PyObject *redact(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *redact_one_field(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *redact_configure(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *parameter_rule(PyObject *module, PyObject *name);
+PyObject *redactions(PyObject *module, PyObject *unused);
 int redact_init(void);
 
 /* nvtx.c */

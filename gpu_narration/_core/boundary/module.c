@@ -125,6 +125,11 @@ static PyMethodDef functions[] = {
     {"refilter", refilter, METH_NOARGS, NULL},
     {"clock_source", clock_source, METH_NOARGS, NULL},
     {"looks_like_credential", looks_like_credential, METH_O, NULL},
+    {"redact", FASTCALL(redact), METH_FASTCALL, NULL},
+    {"redact_field", FASTCALL(redact_one_field), METH_FASTCALL, NULL},
+    {"redact_configure", FASTCALL(redact_configure), METH_FASTCALL, NULL},
+    {"redactions", redactions, METH_NOARGS, NULL},
+    {"parameter_rule", parameter_rule, METH_O, NULL},
     {"nothing", FASTCALL(nothing), METH_FASTCALL | METH_KEYWORDS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -155,7 +160,7 @@ PyMODINIT_FUNC PyInit__core(void)
     /* The last of them cannot be done twice. */
     if (PyModule_AddFunctions(module, call_methods) < 0 || values_init() < 0 ||
         sites_init() < 0 || calls_init() < 0 || strand_init(module) < 0 ||
-        scope_init(module) < 0 || function_init(module) < 0 || driven_init() < 0 ||
+        scope_init(module) < 0 || function_init(module) < 0 || driven_init() < 0 || redact_init() < 0 ||
         PyModule_AddIntConstant(module, "FORMAT_VERSION", GN_FORMAT_VERSION) < 0 ||
         lifecycle_init() < 0) {
         Py_DECREF(module);

@@ -213,6 +213,9 @@ static void close_recorded(struct scope *scope, uint64_t end_tick, const struct 
     if (ending->error != NULL) {
         text = error_text(ending->error);
         contain(); /* an exception that cannot be shown has no text */
+        /* Libraries put the URL that failed, and its password, into what they raise. */
+        if (text != NULL)
+            Py_SETREF(text, redact_field(NULL, text));
     }
     struct values result = {&ending->result, ending->result != NULL ? 1 : 0, 0};
     struct summaries plain;
