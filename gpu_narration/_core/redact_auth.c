@@ -69,7 +69,7 @@ static bool is_basic(const struct gn_scan *scan, size_t start, size_t end)
     size_t limit = end - start > 512 ? start + 512 : end;
     for (size_t i = start; i < limit; i++) {
         unsigned char c = gn_at(scan, i);
-        upper += gn_is(c, C_UPPER);
+        upper += i > start && gn_is(c, C_UPPER); /* the first may be that of a word */
         lower += gn_is(c, C_LOWER);
         digits += gn_is(c, C_DIGIT | C_PLUS);
         bits = bits << 6 | (unsigned)base64_value(c);
@@ -84,7 +84,7 @@ static bool is_basic(const struct gn_scan *scan, size_t start, size_t end)
     bool padded = gn_at(scan, end) == '=' || gn_has(scan, end, "%3D", 3);
     if (end - start < 3)
         return false;
-    if (colon && text && upper + digits > 0)
+    if (colon && text && (padded || upper + digits > 0))
         return true;
     return end - start >= 12 && (padded || (digits > 0 && upper > 0 && lower > 0));
 }
@@ -143,8 +143,8 @@ bool gn_find_jwt(struct gn_scan *scan, size_t at, struct gn_match *match)
     bool claims = begins_json(scan, at + 1) && behind >= 4;
     while (gn_at(scan, end) == '.' && parts < 5) {
         size_t next = gn_run(scan, end + 1, C_URL64);
-        if (next == end + 1 && !claims && parts > 2)
-            break;
+        if (next == end + 1 && parts > 2)
+            break; /* the full stop of the sentence */
         behind += next - end - 1;
         end = next;
         parts++;

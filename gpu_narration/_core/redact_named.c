@@ -198,7 +198,10 @@ static bool bare_value(struct gn_scan *scan, const struct name *name, size_t i, 
     struct gn_scan probe = probe_of(scan, name, i);
     size_t redacted = gn_redacted_end(scan, i);
     size_t end = gn_bare_end(&probe, redacted);
-    if ((redacted > i && end == redacted) || !is_secret(scan, name, i, end, false, prose))
+    size_t closed = end; /* with the closing sign of a placeholder */
+    while (closed < end + 3 && gn_at(scan, closed) != 0 && strchr("}>])s", gn_at(scan, closed)) != NULL)
+        closed++;
+    if ((redacted > i && end == redacted) || gn_is_blank(scan, i, closed) || !is_secret(scan, name, i, end, false, prose))
         return false;
     if (end == probe.size)
         end = gn_bare_end(scan, redacted);

@@ -275,6 +275,8 @@ bool gn_is_blank(const struct gn_scan *scan, size_t start, size_t end)
 {
     if (start >= end || is_mask(scan, start, end) || is_placeholder(scan, start, end))
         return true;
+    if (end - start == 2 && (gn_has(scan, start, "[]", 2) || gn_has(scan, start, "{}", 2)))
+        return true;
     return gn_redacted_end(scan, start) == end;
 }
 
