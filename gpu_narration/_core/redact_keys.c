@@ -199,9 +199,11 @@ static bool find_tilde(struct gn_scan *scan, size_t at, struct gn_match *match)
     bool azure = at >= scan->floor + 5 && gn_at(scan, at - 1) == 'Q' && gn_is(gn_at(scan, at - 2), C_DIGIT);
     bool openshift = at >= scan->floor + 6 && gn_has(scan, at - 6, "sha256", 6);
     size_t length = 0;
+    if (!(azure || openshift))
+        return false;
     while (length < 34 && (gn_is(gn_at(scan, at + 1 + length), C_NAME) || gn_at(scan, at + 1 + length) == '~'))
         length++;
-    if (!(azure || openshift) || length < 31)
+    if (length < 31)
         return false;
     size_t end = at + 1 + length;
     while (gn_is(gn_at(scan, end), C_URL64) || gn_at(scan, end) == '~')
@@ -227,24 +229,23 @@ bool gn_find_plain_key(struct gn_scan *scan, size_t at, struct gn_match *match)
 /* The beginnings that tell even a short value; here there is no text around it. */
 static bool has_known_beginning(const char *text, size_t size)
 {
-    static const char *const beginnings[] = {
-        "AKIA", "ASIA", "AIza", "eyJ", "Basic ", "Bearer ", "-----BEGIN",
-    };
+    static const char *const beginnings[] = {"akia", "asia", "aiza", "eyj", "basic ", "bearer ",
+                                             "-----begin"};
     const struct gn_scan whole = {.text = (const unsigned char *)text, .size = size};
-    for (size_t i = 0; i < COUNT; i++) {
-        size_t length = strlen(prefixes[i].text);
-        bool plain_word = length == 3 && prefixes[i].flags & MIXED && !gn_has(&whole, 0, "sk-", 3);
-        if (!plain_word && gn_has(&whole, 0, prefixes[i].text, length))
+    size_t anchor = 0;
+    while (anchor < size && anchor < 10 && gn_is(whole.text[anchor], C_ALNUM))
+        anchor++;
+    uint8_t i = anchor < 2 ? 0 : first[slot_of(whole.text[anchor - 2], whole.text[anchor - 1])];
+    for (; i != 0; i = next[i - 1]) {
+        const struct prefix *prefix = &prefixes[i - 1];
+        /* Of the short ones that words begin with, too, only the best known. */
+        bool odd = (prefix->flags & GLUED) != 0 || strcmp(prefix->text, "sk-") == 0;
+        if (odd && anchors[i - 1] == anchor && gn_has(&whole, 0, prefix->text, strlen(prefix->text)))
             return true;
     }
-    for (size_t i = 0; i < sizeof beginnings / sizeof beginnings[0]; i++) {
-        size_t length = strlen(beginnings[i]), k = 0;
-        while (k < length && k < size &&
-               gn_lower((unsigned char)text[k]) == gn_lower((unsigned char)beginnings[i][k]))
-            k++;
-        if (k == length)
+    for (size_t k = 0; k < sizeof beginnings / sizeof beginnings[0]; k++)
+        if (gn_has_nocase(&whole, 0, beginnings[k]))
             return true;
-    }
     return false;
 }
 

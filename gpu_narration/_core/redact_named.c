@@ -39,24 +39,41 @@ static bool may_follow_name(unsigned char c)
            c == '?' || c == '+' || c == ')';
 }
 
-/* The name that ends before `end`, if its value is to be hidden. */
-static bool name_before(const struct gn_scan *scan, size_t end, struct name *name)
+static size_t skip_closers_back(const struct gn_scan *scan, size_t end, bool *quoted)
 {
     size_t i = end;
-    name->quoted = false;
     for (int times = 0; times < 12; times++) {
         size_t before = i;
         i = gn_skip_ansi_back(scan, i);
-        while (i > scan->floor && end - i < 16 && (gn_before(scan, i) == ' ' || gn_before(scan, i) == '\t'))
+        while (i > scan->floor && end - i < 16 &&
+               (gn_before(scan, i) == ' ' || gn_before(scan, i) == '\t'))
             i--;
         struct gn_sign sign = gn_sign_before(scan, i);
         if (i > scan->floor && may_follow_name(sign.c)) {
-            name->quoted = name->quoted || sign.c == '"' || sign.c == '\'';
+            *quoted = *quoted || sign.c == '"' || sign.c == '\'';
             i -= sign.width;
         }
         if (i == before)
             break;
     }
+    return i;
+}
+
+/* A letter stands before it, and neither the end of an escape nor of a colour. */
+static bool is_plain_end(const struct gn_scan *scan, size_t end)
+{
+    if (end < scan->floor + 6)
+        return false;
+    const unsigned char *text = scan->text + end;
+    return gn_is(text[-1], C_NAME) && text[-1] != 'm' && text[-3] != '%' && text[-4] != '\\' &&
+           text[-6] != '\\';
+}
+
+/* The name that ends before `end`, if its value is to be hidden. */
+static bool name_before(const struct gn_scan *scan, size_t end, struct name *name)
+{
+    name->quoted = false;
+    size_t i = is_plain_end(scan, end) ? end : skip_closers_back(scan, end, &name->quoted);
     name->end = i;
     size_t limit = i > scan->floor + GN_LOOK_BACK ? i - GN_LOOK_BACK : scan->floor;
     while (i > limit && gn_is(gn_at(scan, i - 1), C_NAME))
@@ -182,32 +199,31 @@ static size_t authorization_end(const struct gn_scan *scan, size_t i)
     }
 }
 
-/* What only might be a secret is judged by its beginning: if it is none, others that
- * may begin inside it look at the same bytes. */
-static struct gn_scan probe_of(const struct gn_scan *scan, const struct name *name, size_t start)
+/* What only might be a secret is judged by its first word: if it is none, others that may
+ * begin behind it look at the same bytes. */
+static size_t word_end(const struct gn_scan *scan, size_t i)
 {
-    struct gn_scan probe = *scan;
-    if (name->rule == GN_NAME_CHECKED && probe.size - start > PROBE)
-        probe.size = start + PROBE;
-    return probe;
+    while (i < scan->size && (gn_is(scan->text[i], C_NAME | C_PLUS) || scan->text[i] == '%'))
+        i++;
+    return i;
 }
 
 static bool bare_value(struct gn_scan *scan, const struct name *name, size_t i, bool prose,
                        struct gn_match *match)
 {
-    struct gn_scan probe = probe_of(scan, name, i);
     size_t redacted = gn_redacted_end(scan, i);
-    size_t end = gn_bare_end(&probe, redacted);
+    bool checked = name->rule == GN_NAME_CHECKED;
+    size_t end = checked ? word_end(scan, redacted) : gn_bare_end_behind(scan, i, redacted);
     size_t closed = end; /* with the closing sign of a placeholder */
     while (closed < end + 3 && gn_at(scan, closed) != 0 && strchr("}>])s", gn_at(scan, closed)) != NULL)
         closed++;
     if ((redacted > i && end == redacted) || gn_is_blank(scan, i, closed) || !is_secret(scan, name, i, end, false, prose))
         return false;
-    if (end == probe.size)
-        end = gn_bare_end(scan, redacted);
+    if (checked)
+        return found(match, i, gn_bare_end_behind(scan, i, redacted), name->kind);
     if (name->kind == GN_SECRET_COOKIE && memchr(scan->text + i, '=', end - i) != NULL)
         end = cookie_end(scan, i);
-    if (name->kind == GN_SECRET_AUTHORIZATION && name->rule == GN_NAME_SECRET)
+    if (name->kind == GN_SECRET_AUTHORIZATION)
         end = authorization_end(scan, i);
     return found(match, i, end, name->kind);
 }
@@ -231,7 +247,9 @@ static bool container_value(struct gn_scan *scan, const struct name *name, size_
 static bool quoted_value(struct gn_scan *scan, const struct name *name,
                          const struct gn_quote *quote, struct gn_match *match)
 {
-    struct gn_scan probe = probe_of(scan, name, quote->inside);
+    struct gn_scan probe = *scan; /* what only might be one is judged by its beginning */
+    if (name->rule == GN_NAME_CHECKED && probe.size - quote->inside > PROBE)
+        probe.size = quote->inside + PROBE;
     size_t end = gn_quote_end(&probe, quote);
     return is_secret(scan, name, quote->inside, end, true, false) &&
            found(match, quote->inside, end == probe.size ? gn_quote_end(scan, quote) : end,

@@ -10,19 +10,20 @@ enum { ANYWHERE = 0, JOINT = 1 };
 
 struct word {
     const char *text;
-    uint8_t where, rule, kind;
+    uint8_t size, where, rule, kind;
 };
 
 #define SECRET GN_NAME_SECRET
 #define CHECKED GN_NAME_CHECKED
-#define PASSWORD(text, where) {text, where, SECRET, GN_SECRET_PASSWORD}
-#define HIDDEN(text, where) {text, where, SECRET, GN_SECRET_SECRET}
-#define TOKEN(text, where) {text, where, SECRET, GN_SECRET_TOKEN}
-#define KEY(text, where) {text, where, SECRET, GN_SECRET_API_KEY}
-#define COOKIE(text) {text, JOINT, SECRET, GN_SECRET_COOKIE}
-#define AUTH(text) {text, ANYWHERE, SECRET, GN_SECRET_AUTHORIZATION}
-#define MAYBE(text, kind) {text, JOINT, CHECKED, kind}
-#define END {NULL, 0, 0, 0}
+#define WORD(text, where, rule, kind) {text, sizeof(text) - 1, where, rule, kind}
+#define PASSWORD(text, where) WORD(text, where, SECRET, GN_SECRET_PASSWORD)
+#define HIDDEN(text, where) WORD(text, where, SECRET, GN_SECRET_SECRET)
+#define TOKEN(text, where) WORD(text, where, SECRET, GN_SECRET_TOKEN)
+#define KEY(text, where) WORD(text, where, SECRET, GN_SECRET_API_KEY)
+#define COOKIE(text) WORD(text, JOINT, SECRET, GN_SECRET_COOKIE)
+#define AUTH(text) WORD(text, ANYWHERE, SECRET, GN_SECRET_AUTHORIZATION)
+#define MAYBE(text, kind) WORD(text, JOINT, CHECKED, kind)
+#define END {NULL, 0, 0, 0, 0}
 
 /* By the last letter; of two that fit the first counts. */
 static const struct word ends_d[] = {
@@ -55,7 +56,7 @@ static const struct word ends_n[] = {
     TOKEN("sastoken", JOINT), TOKEN("ghtoken", JOINT), TOKEN("idtoken", JOINT),
     TOKEN("hftoken", JOINT), MAYBE("token", GN_SECRET_TOKEN), END,
 };
-static const struct word ends_r[] = {{"bearer", JOINT, SECRET, GN_SECRET_BEARER}, END};
+static const struct word ends_r[] = {WORD("bearer", JOINT, SECRET, GN_SECRET_BEARER), END};
 static const struct word ends_s[] = {
     PASSWORD("passwords", ANYWHERE), HIDDEN("secrets", JOINT), HIDDEN("credentials", JOINT),
     COOKIE("cookies"), PASSWORD("dbpass", JOINT), PASSWORD("userpass", JOINT),
@@ -66,7 +67,7 @@ static const struct word ends_s[] = {
     MAYBE("tokens", GN_SECRET_TOKEN), END,
 };
 static const struct word ends_t[] = {
-    HIDDEN("secret", ANYWHERE), {"jwt", JOINT, SECRET, GN_SECRET_TOKEN}, END,
+    HIDDEN("secret", ANYWHERE), WORD("jwt", JOINT, SECRET, GN_SECRET_TOKEN), END,
 };
 static const struct word ends_y[] = {
     KEY("apikey", ANYWHERE), KEY("secretkey", ANYWHERE), KEY("privatekey", ANYWHERE),
@@ -86,7 +87,7 @@ static const struct word *const by_end[256] = {
 
 /* Behind a secret word these change nothing: password_hash, SECRET_KEY_BASE, apiKey2. */
 static const char *const suffixes[] = {
-    "base64", "b64", "base", "value", "hash", "confirmation", "confirm", "old", "new", "text",
+    "base", "b", "value", "hash", "confirmation", "confirm", "old", "new", "text",
     "plain", "plaintext", "env", "str", "string", "raw", NULL,
 };
 /* Before one these make a question of it: has_password, use_auth_token. */
@@ -134,32 +135,43 @@ static void make_plain(struct plain_name *name, const char *text, size_t size)
 
 static bool ends_in(const struct plain_name *name, size_t end, const char *word, size_t length)
 {
-    return length <= end && memcmp(name->text + end - length, word, length) == 0;
+    return length <= end && name->text[end - length] == (unsigned char)word[0] &&
+           memcmp(name->text + end - length, word, length) == 0;
 }
 
 static bool joint_at(const struct plain_name *name, size_t i)
 {
-    return i == 0 ? (name->joints & 1) != 0 : (name->joints >> i & 1) != 0;
+    return i < GN_LOOK_BACK && (name->joints >> i & 1) != 0;
+}
+
+/* Where the word begins that ends at `end`. */
+static size_t last_joint(const struct plain_name *name, size_t end)
+{
+    uint64_t joints = name->joints & ((1ull << (end - 1) << 1) - 1);
+    return joints == 0 ? 0 : 63u - (size_t)__builtin_clzll(joints);
+}
+
+static bool is_one_of(const struct plain_name *name, size_t start, size_t end,
+                      const char *const *words)
+{
+    for (; *words != NULL; words++)
+        if (name->text[start] == (unsigned char)(*words)[0] && strlen(*words) == end - start &&
+            memcmp(name->text + start, *words, end - start) == 0)
+            return true;
+    return false;
 }
 
 /* Without digits and suffixes at its end. */
 static size_t without_suffix(const struct plain_name *name)
 {
     size_t end = name->size;
-    for (int times = 0; times < 2; times++) {
-        size_t before = end;
-        while (end > 0 && gn_is(name->text[end - 1], C_DIGIT))
+    for (int times = 0; times < 2 && end > 0; times++) {
+        while (end > 1 && gn_is(name->text[end - 1], C_DIGIT))
             end--;
-        for (size_t k = 0; suffixes[k] != NULL; k++) {
-            size_t length = strlen(suffixes[k]);
-            if (length < end && ends_in(name, end, suffixes[k], length) &&
-                joint_at(name, end - length)) {
-                end -= length;
-                break;
-            }
-        }
-        if (end == before)
+        size_t start = last_joint(name, end);
+        if (start == 0 || !is_one_of(name, start, end, suffixes))
             break;
+        end = start;
     }
     return end;
 }
@@ -168,7 +180,7 @@ static const struct word *find_word(const struct plain_name *name, size_t end, s
 {
     const struct word *word = end == 0 ? NULL : by_end[name->text[end - 1]];
     for (; word != NULL && word->text != NULL; word++) {
-        size_t length = strlen(word->text);
+        size_t length = word->size;
         if (ends_in(name, end, word->text, length) &&
             (word->where == ANYWHERE || joint_at(name, end - length))) {
             *start = end - length;
@@ -180,13 +192,7 @@ static const struct word *find_word(const struct plain_name *name, size_t end, s
 
 static bool is_question(const struct plain_name *name, size_t end)
 {
-    for (size_t k = 0; questions[k] != NULL; k++) {
-        size_t length = strlen(questions[k]);
-        if (ends_in(name, end, questions[k], length) && joint_at(name, end - length) &&
-            joint_at(name, end))
-            return true;
-    }
-    return false;
+    return end > 0 && joint_at(name, end) && is_one_of(name, last_joint(name, end), end, questions);
 }
 
 /* By the words that end at `end`. */
@@ -207,7 +213,8 @@ enum gn_name_rule gn_name_end(const char *name, size_t size, enum gn_secret *kin
         return GN_NAME_PLAIN;
     make_plain(&plain, name, size);
     enum gn_name_rule rule = rule_at(&plain, plain.size, kind);
-    return rule != GN_NAME_PLAIN ? rule : rule_at(&plain, without_suffix(&plain), kind);
+    size_t end = rule != GN_NAME_PLAIN ? plain.size : without_suffix(&plain);
+    return end == plain.size ? rule : rule_at(&plain, end, kind);
 }
 
 /* Behind a secret word these tell something about the secret, not the secret. */
@@ -218,13 +225,8 @@ static const char *const properties[] = {
 
 static bool is_property(const struct plain_name *name)
 {
-    for (size_t k = 0; properties[k] != NULL; k++) {
-        size_t length = strlen(properties[k]);
-        if (ends_in(name, name->size, properties[k], length) &&
-            joint_at(name, name->size - length))
-            return true;
-    }
-    return false;
+    return name->size > 0 &&
+           is_one_of(name, last_joint(name, name->size), name->size, properties);
 }
 
 enum gn_name_rule gn_redact_name(const char *name, size_t size, enum gn_secret *kind)

@@ -107,7 +107,12 @@ struct gn_quote {
 struct gn_quote gn_quote_at(const struct gn_scan *scan, size_t i);
 /* The closing quote, or the end of the text where there is none. */
 size_t gn_quote_end(const struct gn_scan *scan, const struct gn_quote *quote);
-size_t gn_bare_end(const struct gn_scan *scan, size_t start);
+/* Of the value that begins at `start`, looked for from i on. */
+size_t gn_bare_end_behind(const struct gn_scan *scan, size_t start, size_t i);
+static inline size_t gn_bare_end(const struct gn_scan *scan, size_t start)
+{
+    return gn_bare_end_behind(scan, start, start);
+}
 size_t gn_container_end(const struct gn_scan *scan, size_t start); /* at a { [ or ( */
 
 /* Nothing to hide: empty, masked already, a placeholder that names the secret. */

@@ -77,12 +77,12 @@ struct gn_sign gn_sign_at(const struct gn_scan *scan, size_t i)
 
 struct gn_sign gn_sign_before(const struct gn_scan *scan, size_t end)
 {
-    static const uint8_t widths[] = {3, 4, 5, 6};
-    for (size_t k = 0; k < sizeof widths; k++) {
-        if (end < widths[k] || end - widths[k] < scan->floor)
-            break;
-        struct gn_sign sign = gn_sign_at(scan, end - widths[k]);
-        if (sign.width == widths[k])
+    for (uint8_t width = 3; width <= 6 && end >= scan->floor + width; width++) {
+        unsigned char c = scan->text[end - width];
+        if (c != '%' && c != '\\' && c != '&' && c != 0xef)
+            continue;
+        struct gn_sign sign = gn_sign_at(scan, end - width);
+        if (sign.width == width)
             return sign;
     }
     return (struct gn_sign){end > scan->floor ? gn_at(scan, end - 1) : 0, 1};

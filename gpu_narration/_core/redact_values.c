@@ -183,10 +183,9 @@ static bool ends_bare(const struct gn_scan *scan, size_t i, bool encoded)
     }
 }
 
-size_t gn_bare_end(const struct gn_scan *scan, size_t start)
+size_t gn_bare_end_behind(const struct gn_scan *scan, size_t start, size_t i)
 {
-    bool encoded = gn_before(scan, start) != '=' && start >= 3 && gn_at(scan, start - 3) == '%';
-    size_t i = start;
+    bool encoded = start >= 3 && gn_at(scan, start - 3) == '%';
     while (i < scan->size && !ends_bare(scan, i, encoded))
         i++;
     return i;
