@@ -147,6 +147,8 @@ bool gn_scan_next(struct gn_scan *scan, struct gn_match *match)
 /* Appends to a buffer that doubles; false without memory, and then it is gone. */
 static bool append(struct gn_redacted *to, size_t *room, const void *bytes, size_t size)
 {
+    if (size == 0)
+        return true;
     if (to->size + size > *room) {
         size_t wanted = 2 * (to->size + size);
         char *grown = realloc(to->bytes, wanted);
