@@ -25,7 +25,10 @@ class GpuNarrationError(Exception):
         self.meaning = meaning
         self.next_step = next_step
         parts = [part for part in (problem, meaning, next_step) if part]
-        super().__init__(f"{'; '.join(parts)} [{self.slug}]")
+        from gpu_narration._escape import safe
+
+        # Names of files and words of users stand in it, and tracebacks print it as it is.
+        super().__init__(safe(f"{'; '.join(parts)} [{self.slug}]"))
 
 
 class TracePathError(GpuNarrationError):
@@ -118,5 +121,7 @@ internal_error = _Internal()
 def say(message: str) -> None:
     """One line to the person at the terminal; never fails."""
     # stderr may be closed or gone: then there is nobody to tell.
+    from gpu_narration._escape import safe
+
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(f"gpu_narration: {message}", file=sys.stderr, flush=True)
+        print(safe(f"gpu_narration: {message}"), file=sys.stderr, flush=True)

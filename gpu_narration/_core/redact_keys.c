@@ -109,6 +109,11 @@ static bool has_body(const struct gn_scan *scan, size_t i, const struct prefix *
             return false;
         digit = digit || gn_is(scan->text[i + k], C_DIGIT);
     }
+    for (size_t k = i + prefix->least; k < i + 128 && !digit && k < scan->size; k++) {
+        if (!gn_is(scan->text[k], prefix->classes))
+            break;
+        digit = gn_is(scan->text[k], C_DIGIT);
+    }
     return digit || (prefix->flags & MIXED) == 0;
 }
 

@@ -11,6 +11,7 @@ from typing import ClassVar
 
 import click
 
+from gpu_narration._escape import safe
 from gpu_narration._version import __version__
 
 
@@ -118,8 +119,10 @@ def _parse() -> object:
         from gpu_narration.cli.options import drop_output
 
         drop_output()
-        click.echo(f"Error: {error} [system-error]", err=True)
+        click.echo(safe(f"Error: {error} [system-error]"), err=True)
         return 2
     except click.ClickException as error:
+        # What was typed stands in it; the lines of its own are those of click.
+        error.message = "\n".join(map(safe, error.message.split("\n")))
         error.show()
         return error.exit_code

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from click.shell_completion import CompletionItem
 from gpu_narration.cli.options import color_option, report_errors, wants_color
 from gpu_narration.cli.progress import given_trace, progress
 from gpu_narration.timeline.order import SORT_KEYS, SortKey
-from gpu_narration.views.escape import safe
+from gpu_narration.views.escape import safe, to_json
 
 if TYPE_CHECKING:
     from gpu_narration.timeline.gpu_time import By
@@ -98,7 +97,7 @@ def spans(
     if as_json:
         record = summary_object(summary, limit=limit or 0, pids=pids)
         record["notices"] = [jsonl.notice_object(notice) for notice in notices]
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print(to_json(record, indent=2))
     else:
         print_summary(
             summary, sys.stdout, color=wants_color(color, sys.stdout),

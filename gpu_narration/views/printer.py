@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import heapq
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
@@ -15,6 +14,7 @@ from gpu_narration.tracefile import Event, Note, Notice, Phase, Trace, Trouble
 from gpu_narration.tracefile.follow import Follower
 from gpu_narration.tracefile.format import Value
 from gpu_narration.views import jsonl, text
+from gpu_narration.views.escape import to_json
 
 _COLORS = {
     Level.TRACE: "\x1b[2m",
@@ -130,7 +130,7 @@ class Printer:
             return
         if self._as_json:
             record = jsonl.event_object(event, annotations, self._voice)
-            print(json.dumps(record, ensure_ascii=False), file=self._out)
+            print(to_json(record), file=self._out)
             return
         line = text.line(event, annotations, self._voice)
         print(self._prefix(event) + self._colored(line, event.level), file=self._out)
@@ -140,7 +140,7 @@ class Printer:
         if note.topic not in text.NOTES_SHOWN or not self._selection.takes_note():
             return
         if self._as_json:
-            print(json.dumps(jsonl.note_object(note), ensure_ascii=False), file=self._out)
+            print(to_json(jsonl.note_object(note)), file=self._out)
             return
         prefix = self._time(note.monotonic_ns)
         if self._show_ids:
@@ -167,7 +167,7 @@ class Printer:
     def _notices(self, notices: list[Notice]) -> bool:
         for notice in notices:
             if self._as_json:
-                print(json.dumps(jsonl.notice_object(notice), ensure_ascii=False), file=self._out)
+                print(to_json(jsonl.notice_object(notice)), file=self._out)
             else:
                 print(self._colored(text.notice_line(notice), Level.WARN), file=self._out)
         return is_damaged(notices)

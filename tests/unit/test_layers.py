@@ -15,7 +15,10 @@ ROOT = Path(gpu_narration.__file__).resolve().parent
 CORE = ROOT / "_core"
 
 #: Rooms in layers: a room imports only from layers before its own, or from itself.
-_LEAVES = {"_types": 0, "_errors": 0, "_version": 0, "_marker": 0, "_environment": 0}
+_LEAVES = {
+    "_escape": -1,
+    "_types": 0, "_errors": 0, "_version": 0, "_marker": 0, "_environment": 0,
+}  # fmt: skip
 RECORDING = {
     **_LEAVES,
     "_core": 1, "kernels": 1,
