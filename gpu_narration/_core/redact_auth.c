@@ -40,11 +40,15 @@ static bool is_bearer(const struct gn_scan *scan, size_t start, size_t end)
         upper += gn_is(c, C_UPPER);
         lower += gn_is(c, C_LOWER);
         signs += c == '+' || c == '~' || c == '|' || c == '$' || c == '!';
-        if (c == '=' || c == '"')
-            return false; /* realm="x": a challenge and no credential */
+        if (c == '=' || c == '"') /* realm="x": a challenge and no credential */
+            return false;
+        if (c == '[' && gn_redacted_end(scan, i) > i) { /* no letters of a credential */
+            end = i;
+            break;
+        }
     }
     size_t size = end - start;
-    if (size < 6 || gn_redacted_end(scan, start) > start)
+    if (size < 6)
         return false;
     return (digits > 0 && size >= 8) || signs > 0 || (size >= 20 && upper > 0 && lower > 0) ||
            size >= 32;
@@ -95,7 +99,8 @@ bool gn_find_scheme(struct gn_scan *scan, size_t at, struct gn_match *match)
     if ((!bearer && !gn_has_nocase(scan, at, "basic")) || !begins_word(scan, at))
         return false;
     size_t start = behind_scheme(scan, at + (bearer ? 6 : 5)), end;
-    if (start == 0)
+    unsigned char sign = gn_sign_at(scan, start).c;
+    if (start == 0 || sign == '=' || sign == ':') /* then it is the name of a value */
         return false;
     if (bearer) {
         /* As far as it is looked at; the rest only if it is one. */

@@ -69,6 +69,17 @@ static bool is_plain_end(const struct gn_scan *scan, size_t end)
            text[-6] != '\\';
 }
 
+/* "[redacted secret]:" is no secret's name. */
+static bool is_redacted(const struct gn_scan *scan, const struct name *name)
+{
+    if (gn_at(scan, name->end) != ']')
+        return false;
+    for (size_t i = name->start; i > scan->floor && i + 32 > name->start; i--)
+        if (gn_at(scan, i - 1) == '[')
+            return gn_redacted_end(scan, i - 1) == name->end + 1;
+    return false;
+}
+
 /* The name that ends before `end`, if its value is to be hidden. */
 static bool name_before(const struct gn_scan *scan, size_t end, struct name *name)
 {
@@ -79,7 +90,7 @@ static bool name_before(const struct gn_scan *scan, size_t end, struct name *nam
     while (i > limit && gn_is(gn_at(scan, i - 1), C_NAME))
         i--;
     name->start = gn_skip_escape(scan, i, name->end);
-    return judge(scan, name);
+    return judge(scan, name) && !is_redacted(scan, name);
 }
 
 static bool found(struct gn_match *match, size_t start, size_t end, enum gn_secret kind)

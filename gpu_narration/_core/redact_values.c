@@ -186,8 +186,10 @@ static bool ends_bare(const struct gn_scan *scan, size_t i, bool encoded)
 size_t gn_bare_end_behind(const struct gn_scan *scan, size_t start, size_t i)
 {
     bool encoded = start >= 3 && gn_at(scan, start - 3) == '%';
-    while (i < scan->size && !ends_bare(scan, i, encoded))
-        i++;
+    while (i < scan->size && !ends_bare(scan, i, encoded)) {
+        size_t redacted = gn_at(scan, i) == '[' ? gn_redacted_end(scan, i) : i;
+        i = redacted > i ? redacted : i + 1; /* its blanks end nothing */
+    }
     return i;
 }
 
