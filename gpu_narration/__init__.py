@@ -14,6 +14,7 @@ from gpu_narration._errors import (
     MissingExtraError,
     NotATraceError,
     OptionError,
+    TemplateError,
     TraceExistsError,
     TracePathError,
     UnknownBackendError,
@@ -21,7 +22,18 @@ from gpu_narration._errors import (
 from gpu_narration._types import Level
 from gpu_narration._version import __version__
 from gpu_narration.context import correlation, correlation_id, set_correlation_id
-from gpu_narration.narration import narrate
+from gpu_narration.narration import (
+    Narration,
+    NarrationFields,
+    narrate,
+    narrate_debug,
+    narrate_error,
+    narrate_fatal,
+    narrate_fn,
+    narrate_info,
+    narrate_trace,
+    narrate_warn,
+)
 from gpu_narration.recorder import Recorder, dump, flush, set_filter, start, stats, stop
 from gpu_narration.tracing import (
     Span,
@@ -42,10 +54,13 @@ __all__ = [
     "GpuNarrationError",
     "Level",
     "MissingExtraError",
+    "Narration",
+    "NarrationFields",
     "NotATraceError",
     "OptionError",
     "Recorder",
     "Span",
+    "TemplateError",
     "TraceExistsError",
     "TracePathError",
     "UnknownBackendError",
@@ -55,6 +70,13 @@ __all__ = [
     "dump",
     "flush",
     "narrate",
+    "narrate_debug",
+    "narrate_error",
+    "narrate_fatal",
+    "narrate_fn",
+    "narrate_info",
+    "narrate_trace",
+    "narrate_warn",
     "set_correlation_id",
     "set_filter",
     "span",

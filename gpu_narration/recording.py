@@ -235,6 +235,7 @@ def _now_ns() -> int:
 def _install_core_hooks() -> None:
     from gpu_narration._interrupts import owner_of
     from gpu_narration._summary import summary_rule
+    from gpu_narration.narration.provenance import emitter_of
     from gpu_narration.redaction import parameter_rule
 
     _core.set_hooks(
@@ -242,6 +243,7 @@ def _install_core_hooks() -> None:
         parameter_rule=parameter_rule,
         internal_error=internal_error,
         owner=owner_of,
+        emitter=emitter_of,
     )
 
 

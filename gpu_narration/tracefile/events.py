@@ -78,6 +78,11 @@ class Event:
     left_out: int = 0
     span: int | None = None
     correlation: str | None = None
+    # Of a NARRATION: the package that told it, and the line of its call.
+    emitted_by: str | None = None
+    source_location: str | None = None
+    #: Of a NARRATION: the span that its span is in.
+    parent_span: int | None = None
     # Of an END.
     span_id: int | None = None
     elapsed_ns: int | None = None
