@@ -20,9 +20,9 @@ FOLLOWER = "gpu_narration.cli"
 
 
 class Console:
-    """A follower process; ``voice`` is one of human, cute, story."""
+    """A follower process; ``voice`` and ``form`` are as for ``gpu-narration show``."""
 
-    def __init__(self, trace: Path, voice: str) -> None:
+    def __init__(self, trace: Path, voice: str, form: str = "text") -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
         if not sys.executable:
@@ -31,6 +31,7 @@ class Console:
         target = _real_file(sys.stderr)
         command = [
             sys.executable, "-P", "-m", FOLLOWER, "show", str(trace), "--follow", "--voice", voice,
+            "--format", form,
         ]  # fmt: skip
         if target is not None and target.isatty():
             command.append("--color=always")

@@ -104,10 +104,10 @@ class Recording:
             self._tell_children(directory)
         if self._responder is not None and options.control:
             self._watcher.add(self._responder.look)
-        if options.voice is not None:
+        if options.console is not None:
             from gpu_narration.console import Console
 
-            self._console = Console(directory.path, options.voice)
+            self._console = Console(directory.path, options.voice, options.console)
 
     def end(self) -> tuple[int, dict[str, int]]:
         """The errno of a last write that failed, or 0, and the final counts."""
@@ -209,6 +209,7 @@ class Recording:
             "system": f"{system.sysname} {system.release} {system.machine}",
             "clock": _core.clock_source(),
             "filter": self.filter.text,
+            "voice": self.options.voice,
             "mode": self.options.mode,
             "on_full": self.options.on_full,
         }

@@ -12,7 +12,9 @@ from typing import Any, TypedDict
 class NarrationFields(TypedDict, total=False):
     """What :func:`gpu_narration.narrate` can be given at once; all but the first two may be left out.
 
-    >>> fields = NarrationFields(actor="queue", action="admit", human="Admitted job-7", tokens_in=812)
+    >>> fields = NarrationFields(
+    ...     actor="queue", action="admit", human="Admitted job-7", tokens_in=812
+    ... )
     """
 
     # The story: who, did what, to whom, in which words.

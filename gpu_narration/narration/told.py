@@ -122,7 +122,9 @@ class Telling:
         try:
             values = self._values(args, kwargs, duration_ms)
             values |= {"result": result, "error": UNKNOWN, "error_kind": UNKNOWN}
-            fields = {voice: said.fill(values) for voice, said in self._voices.items()}
+            fields: dict[str, Any] = {
+                voice: said.fill(values) for voice, said in self._voices.items()
+            }
             fields |= {"duration_ms": duration_ms}
             if outcome is not None:
                 fields["outcome"] = outcome
@@ -167,10 +169,8 @@ def _getters(function: Any) -> dict[str, Getter]:
     except (TypeError, ValueError):
         return {}  # a C function without a signature
     getters: dict[str, Getter] = {}
-    position = 0
     named = set(signature.parameters)
-    for parameter in signature.parameters.values():
-        name = parameter.name
+    for position, (name, parameter) in enumerate(signature.parameters.items()):
         rule = parameter_rule(name)
         if parameter.kind is parameter.VAR_POSITIONAL:
             getters[name] = _rest(position)
@@ -183,7 +183,6 @@ def _getters(function: Any) -> dict[str, Getter]:
             default = UNKNOWN if parameter.default is parameter.empty else parameter.default
             getter = _one(name, position if by_position else sys.maxsize, default)
             getters[name] = _checked(getter) if rule is Rule.CHECKED else getter
-        position += 1
     return getters
 
 

@@ -322,6 +322,9 @@ class ProcessDecoder:
         """Of a narration, two unnamed values: whose it is, and where it stands."""
         if state := self.open_spans.get(event.span or 0):
             event.parent_span = state[0] or None
+        if self.clock.points:
+            realtime_ns = event.monotonic_ns + self.clock.realtime_offset_ns
+            event.emitted_at_ms = realtime_ns // 1_000_000
         origin = [
             self._string(item) or None
             for name, item in zip(

@@ -81,6 +81,8 @@ class Event:
     # Of a NARRATION: the package that told it, and the line of its call.
     emitted_by: str | None = None
     source_location: str | None = None
+    #: Of a NARRATION: ms since 1970, None where the clock is not known.
+    emitted_at_ms: int | None = None
     #: Of a NARRATION: the span that its span is in.
     parent_span: int | None = None
     # Of an END.

@@ -53,9 +53,9 @@ _LATER = ("gpu_ns", "gpu_reason", "stream", "device", "vram_before_bytes", "vram
 
 def line(event: Event, annotations: Mapping[str, Value], voice: str = "human") -> str:
     """The line of an event."""
-    head = [event.level.name, *_words(event)]
-    pairs = [f"{key}={shown}" for key, shown in _pairs(event, annotations)]
-    return " ".join([*head, *pairs, quoted(sentence(event, annotations, voice))])
+    head = [event.level.name, *words(event)]
+    told = [f"{key}={shown}" for key, shown in pairs(event, annotations)]
+    return " ".join([*head, *told, quoted(sentence(event, annotations, voice))])
 
 
 def note_line(note: Note) -> str:
@@ -69,7 +69,8 @@ def notice_line(notice: Notice) -> str:
     return f"WARN gpu_narration {notice.trouble.value} count={notice.count} {quoted(notice.text)}"
 
 
-def _words(event: Event) -> list[str]:
+def words(event: Event) -> list[str]:
+    """Actor, action and target, as they stand in a line."""
     actor, action = bare(event.names[0] or "?"), bare(event.names[1] or "?")
     match event.kind:
         case Kind.ENTER:
@@ -86,7 +87,8 @@ def _words(event: Event) -> list[str]:
     return [actor, action, bare(target)] if target else [actor, action]
 
 
-def _pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+def pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    """What an event was given and what was learned of it, as keys and shown values."""
     if event.kind is Kind.STATE:
         yield "transition", quoted(fill(event.names[1] or "", values_of(event)))
     if event.kind is Kind.VRAM:
