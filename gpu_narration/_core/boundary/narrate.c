@@ -401,10 +401,80 @@ static size_t room_for(PyObject *const *names, const struct origin *origin,
     return bytes <= GN_RECORD_MAX ? GN_RECORD_MAX : GN_RECORD_BIG;
 }
 
-/* Takes over nothing; the names are exact str. */
+/* ---- what may be told of it ---- */
+
+/* Of a text that is cut anyway only so much is looked at; beyond it nothing is recorded.
+ * It is long against what is kept, so that no secret is cut before it is known. */
+#define TEXT_LOOKED_AT 32768
+
+/* New reference, never NULL; `name` may be NULL. */
+static PyObject *checked(PyObject *name, PyObject *value)
+{
+    if (LIKELY(!PyUnicode_Check(value) || PyUnicode_GET_LENGTH(value) <= TEXT_LOOKED_AT))
+        return redact_field(name, value);
+    PyObject *head = PyUnicode_Substring(value, 0, TEXT_LOOKED_AT);
+    if (head == NULL) {
+        contain();
+        return Py_NewRef(Py_None);
+    }
+    PyObject *clean = redact_field(name, head);
+    /* As it was it tells its whole length. */
+    if (clean == head)
+        Py_SETREF(clean, Py_NewRef(value));
+    Py_DECREF(head);
+    return clean;
+}
+
+/* The names of fields that come from nowhere in the source may hold anything. */
+static void check_key(PyObject **key)
+{
+    if (LIKELY(PyUnicode_CheckExact(*key) && PyUnicode_CHECK_INTERNED(*key)))
+        return;
+    PyObject *exact = PyUnicode_FromObject(*key);
+    contain(); /* no memory: it stays, and is checked as it is */
+    if (exact != NULL)
+        Py_SETREF(*key, exact);
+    PyObject *clean = checked(NULL, *key);
+    if (PyUnicode_Check(clean))
+        Py_SETREF(*key, clean);
+    else
+        Py_DECREF(clean);
+}
+
+static void check_names(PyObject *names[NAME_COUNT])
+{
+    for (int i = 0; i < NAME_COUNT; i++) {
+        PyObject *clean = checked(words[i], names[i]);
+        if (LIKELY(PyUnicode_CheckExact(clean)))
+            Py_SETREF(names[i], clean);
+        else
+            Py_SETREF(names[i], (Py_DECREF(clean), Py_NewRef(empty)));
+    }
+}
+
+/* Afterwards all fields are plain and without secrets. */
+static void check_fields(struct fields *fields)
+{
+    for (Py_ssize_t i = 0; i < fields->count; i++) {
+        struct field *field = &fields->items[i];
+        PyObject *name = PyUnicode_CheckExact(field->key) ? field->key : NULL;
+        /* First as it was given: its name may hide it, whatever it is. */
+        Py_SETREF(field->value, checked(name, field->value));
+        if (UNLIKELY(!value_is_plain(field->value))) {
+            bool object;
+            Py_SETREF(field->value, summarise(field->value, &object));
+            field->form = object ? FIELD_OBJECT : FIELD_AS_IT_IS;
+            Py_SETREF(field->value, checked(name, field->value));
+        }
+        check_key(&field->key);
+    }
+}
+
+/* Takes over nothing but the names, which are exact str. */
 static PyObject *tell(struct draft *draft, PyObject *names[NAME_COUNT],
                       const struct origin *origin, struct place *place)
 {
+    check_names(names);
     struct site *site = site_named(GN_KIND_NARRATION, (int)draft->level, origin->module, names);
     if (site == NULL)
         Py_RETURN_NONE;
@@ -413,7 +483,9 @@ static PyObject *tell(struct draft *draft, PyObject *names[NAME_COUNT],
             keep_out(place, origin, site);
         Py_RETURN_NONE;
     }
-    fields_summarise(&draft->fields);
+    check_fields(&draft->fields);
+    if (core.generation == 0) /* it ended while Python code ran */
+        Py_RETURN_NONE;
     return record_write(site, names, origin, &draft->fields, NULL,
                         room_for(names, origin, &draft->fields));
 }
@@ -517,6 +589,8 @@ static PyObject *narrate_from(PyObject *self, PyObject *args)
     fields_begin(&draft.fields);
     struct origin origin;
     PyObject *id = NULL;
+    for (int i = 0; i < NAME_COUNT; i++)
+        Py_INCREF(names[i]);
     if (!fields_add_dict(&draft.fields, fields))
         ; /* an exception is set */
     else if (origin_make(&origin, Py_NewRef(module), Py_NewRef(location))) {
@@ -526,6 +600,7 @@ static PyObject *narrate_from(PyObject *self, PyObject *args)
         core.suppressed++;
         id = Py_NewRef(Py_None);
     }
+    names_release(names);
     fields_release(&draft.fields);
     return id;
 }
