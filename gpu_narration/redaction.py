@@ -125,7 +125,7 @@ def set_redaction(policy: RedactionPolicy) -> RedactionPolicy:
 
     ``RedactionPolicy(secrets=Secrets.NONE)`` looks for nothing.
     """
-    global _active  # noqa: PLW0603 - there is one policy in a process, as in the core
+    global _active
     if not isinstance(policy, RedactionPolicy):
         raise OptionError(
             f"a redaction policy cannot be {type(policy).__name__}",
@@ -195,9 +195,7 @@ def _replaced(match: re.Match[str]) -> str:
     if "secret" not in match.re.groupindex or match.start("secret") < 0:
         return CUSTOM
     whole, start = match.group(), match.start()
-    return (
-        whole[: match.start("secret") - start] + CUSTOM + whole[match.end("secret") - start :]
-    )
+    return whole[: match.start("secret") - start] + CUSTOM + whole[match.end("secret") - start :]
 
 
 _active = RedactionPolicy()

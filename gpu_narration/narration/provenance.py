@@ -15,26 +15,28 @@ def emitter_of(module: str) -> str:
     package = actor_of(module) if module else ""
     if not package or module == "__main__":
         return package
-    version = _own_version(package) or _installed_version(package)
+    version = _own(package, "__version__") or _installed_version(package)
     return f"{package}@{version}" if version else package
 
 
-def _own_version(package: str) -> str | None:
+def _own(package: str, name: str) -> str | None:
     # Not getattr: a module's __getattr__ is the program's code.
-    loaded = getattr(sys.modules.get(package), "__dict__", None)
-    version = loaded.get("__version__") if type(loaded) is dict else None
-    return version if type(version) is str else None
+    try:
+        loaded = object.__getattribute__(sys.modules.get(package), "__dict__")
+    except AttributeError:
+        return None
+    value = loaded.get(name)
+    return value if type(value) is str else None
 
 
 def _installed_version(package: str) -> str | None:
     from importlib import metadata
 
-    # What belongs to no distribution need not be looked for: a file beside the program.
-    file = getattr(sys.modules.get(package), "__file__", None)
     try:
         return metadata.version(package)
     except metadata.PackageNotFoundError:
-        if not isinstance(file, str) or "-packages" not in file:
+        # What lies beside the program belongs to no distribution.
+        if "-packages" not in (_own(package, "__file__") or ""):
             return None
     for distribution in metadata.packages_distributions().get(package, ()):
         return metadata.version(distribution)  # one that is called otherwise than its package

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gpu_narration._types import Kind, Outcome
+from gpu_narration._types import VOICES, Kind, Outcome
 from gpu_narration.tracefile import Event, Note, Notice, Phase
 from gpu_narration.tracefile.format import (
     Absent,
@@ -98,6 +98,10 @@ def pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str,
     if event.phase is Phase.END:
         yield from _ending(event)
     for name, value in event.fields.items():
+        if event.kind is Kind.NARRATION and not is_out_of_memory(event):
+            if name not in VOICES:  # the program's own names stand as they were given
+                yield bare(name), value_text(value)
+            continue
         told = event.kind is Kind.VRAM or is_out_of_memory(event)
         shown = not told or name in ("failed", "open_scopes", "simulated")
         if shown and name not in _SAID and name not in annotations:

@@ -19,7 +19,7 @@ static const char *const spellings[WORD_COUNT] = {
     "actor", "action", "target", "human", "level", "stacklevel", "extra", "cute", "story",
 };
 static PyObject *words[WORD_COUNT]; /* owned, interned */
-static PyObject *empty; /* "" */
+static PyObject *empty, *dunder_name; /* "", "__name__" */
 
 enum { LEVEL_ANY = -1 }; /* the call says it */
 
@@ -220,7 +220,6 @@ static bool settings_from(struct draft *draft)
 
 struct place {
     PyObject *code; /* owned; NULL: free */
-    PyObject *globals; /* an address alone: the same code may run in other namespaces */
     int instruction;
     struct origin origin; /* owned */
     /* What the filter said last, so that a call that is kept out ends early. */
@@ -300,18 +299,26 @@ static bool origin_make(struct origin *origin, PyObject *module, PyObject *locat
     return true;
 }
 
+/* Borrowed.  The namespace itself is kept nowhere, so its address would tell nothing. */
 static PyObject *module_of(PyObject *globals)
 {
-    PyObject *name = PyDict_Check(globals) ? PyDict_GetItemString(globals, "__name__") : NULL;
-    return Py_NewRef(name != NULL && PyUnicode_CheckExact(name) ? name : empty);
+    PyObject *name = PyDict_GetItemWithError(globals, dunder_name);
+    if (UNLIKELY(name == NULL))
+        contain(); /* a key that cannot be compared */
+    return name != NULL && PyUnicode_CheckExact(name) ? name : empty;
+}
+
+static bool same_text(PyObject *one, PyObject *other)
+{
+    return one == other || PyUnicode_Compare(one, other) == 0;
 }
 
 static bool origin_of_frame(struct origin *origin, PyFrameObject *frame, PyObject *code,
-                            PyObject *globals)
+                            PyObject *module)
 {
     PyObject *file = ((PyCodeObject *)code)->co_filename;
     PyObject *location = PyUnicode_FromFormat("%U:%d", file, PyFrame_GetLineNumber(frame));
-    return origin_make(origin, module_of(globals), location);
+    return origin_make(origin, Py_NewRef(module), location);
 }
 
 /* The frame `stacklevel` up, or the outermost; NULL where no Python code called. */
@@ -336,10 +343,12 @@ static struct place *place_of(PyFrameObject *frame, struct origin *origin)
     int instruction = PyFrame_GetLasti(frame);
     uint64_t hash = site_mix((uint64_t)instruction << 20, code);
     struct place *place = &places[site_fold(hash) & (PLACES - 1)];
+    PyObject *module = module_of(globals);
+    /* The same code may run in several namespaces. */
     if (UNLIKELY(place->code != code || place->instruction != instruction ||
-                 place->globals != globals)) {
-        struct place found = {.code = code, .globals = globals, .instruction = instruction};
-        if (origin_of_frame(&found.origin, frame, code, globals)) {
+                 !same_text(place->origin.module, module))) {
+        struct place found = {.code = code, .instruction = instruction};
+        if (origin_of_frame(&found.origin, frame, code, module)) {
             struct place before = *place;
             Py_INCREF(code);
             *place = found;
@@ -657,6 +666,7 @@ int narrate_init(void)
             return -1;
     }
     empty = PyUnicode_InternFromString("");
+    dunder_name = PyUnicode_InternFromString("__name__");
     emitters = PyDict_New();
-    return empty == NULL || emitters == NULL ? -1 : 0;
+    return empty == NULL || dunder_name == NULL || emitters == NULL ? -1 : 0;
 }
