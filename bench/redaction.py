@@ -10,10 +10,9 @@ from __future__ import annotations
 import sys
 import time
 
-from hostile_texts import HOSTILE, repeated
-
 from gpu_narration import _core
 from gpu_narration.redaction import Secrets
+from hostile_texts import HOSTILE, repeated
 
 MEGABYTE = 1 << 20
 LIMIT_MS, LIMIT_RATIO = 50.0, 2.5

@@ -88,7 +88,8 @@ _MIXED = _WORD.filter(lambda text: re.search(r"\d", text) and re.search("[a-z]",
 
 _MARKED = st.one_of(
     st.tuples(
-        st.sampled_from(["gh" + "p_", "hf" + "_", "gs" + "k_", "npm" + "_", "sk_li" + "ve_"]), _MIXED
+        st.sampled_from(["gh" + "p_", "hf" + "_", "gs" + "k_", "npm" + "_", "sk_li" + "ve_"]),
+        _MIXED,
     ).map("".join),
     _MIXED.map(lambda text: "sk-" + text),
     _MIXED.map(lambda text: "Bearer " + text),
@@ -151,7 +152,9 @@ def test_a_value_in_a_repr_leaves_nothing(name, value, sign):
     assume(not _nothing_to_hide(value))
     quoted = repr(value)
     shown = redact(f"{name!r}{sign} {quoted}, 'kept': 1")
-    assert any(shown == f"{name!r}{sign} {quoted[0]}{found}{quoted[0]}, 'kept': 1" for found in NAMES)
+    assert any(
+        shown == f"{name!r}{sign} {quoted[0]}{found}{quoted[0]}, 'kept': 1" for found in NAMES
+    )
 
 
 _BARE = st.from_regex(r"[A-Za-z0-9!#$^*()_+=./?~|-]{6,40}", fullmatch=True)
@@ -362,5 +365,7 @@ def test_the_text_of_an_exception_is_redacted(record):
     with pytest.raises(ValueError, match="hunter2"), gn.span("db", "connect"):
         raise ValueError("cannot reach postgres://me:hunter2@db/x")
     lines = record.stop().lines
-    assert 'error="ValueError: cannot reach postgres://[redacted url credentials]@db/x"' in lines[-1]
+    assert (
+        'error="ValueError: cannot reach postgres://[redacted url credentials]@db/x"' in lines[-1]
+    )
     assert all(b"hunter2" not in path.read_bytes() for path in recorder.path.iterdir())
