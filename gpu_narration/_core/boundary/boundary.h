@@ -13,6 +13,8 @@
  *   fields.c     named values of an event
  *   records.c    full events, annotations and notes
  *   narrate.c    narrate and its sisters
+ *   draft.c      their arguments
+ *   origin.c     where in the program they are called
  *   errors.c     which exceptions can show themselves without foreign code
  *   scope.c      the beginning and the end of every span; the type Span
  *   function.c   TracedFunction: trace_fn round a function
@@ -369,6 +371,42 @@ PyObject *redact_configure(PyObject *module, PyObject *const *args, Py_ssize_t n
 PyObject *parameter_rule(PyObject *module, PyObject *name);
 PyObject *redactions(PyObject *module, PyObject *unused);
 int redact_init(void);
+
+/* origin.c */
+struct place; /* a call that was looked up */
+void origin_release(struct origin *origin);
+/* Steals its arguments.  False: nothing could be made, and no exception is set. */
+bool origin_make(struct origin *origin, PyObject *module, PyObject *location);
+/* The origin of the call `stacklevel` frames up, or without a module if there is no memory.
+ * The place may be NULL, and may come to be another's whenever Python code runs. */
+struct place *place_here(long stacklevel, struct origin *origin);
+/* Whether the filter is known to keep it out; and making that known. */
+bool place_keeps_out(const struct place *place, PyObject *actor, long level);
+void place_keep_out(struct place *place, const struct origin *origin, const struct site *site);
+int origin_init(void);
+
+/* draft.c */
+enum word {
+    WORD_ACTOR = 0, WORD_ACTION, WORD_TARGET, WORD_HUMAN,
+    WORD_LEVEL, WORD_STACKLEVEL, WORD_EXTRA, WORD_CUTE, WORD_STORY,
+    WORD_COUNT,
+};
+enum { LEVEL_ANY = -1 }; /* the call says it */
+/* A call of narrate() as it was made. */
+struct draft {
+    const char *function;
+    int fixed_level; /* LEVEL_ANY, or what the function stands for */
+    PyObject *given[WORD_CUTE]; /* borrowed from the arguments while they are taken */
+    PyObject *names[NAME_COUNT]; /* owned */
+    struct fields fields;
+    long level, stacklevel;
+};
+extern PyObject *narrate_words[WORD_COUNT]; /* interned */
+void draft_begin(struct draft *draft, const char *function, int fixed_level);
+/* False: an exception is set. */
+bool draft_take(struct draft *draft, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+void draft_release(struct draft *draft);
+int draft_init(void);
 
 /* narrate.c */
 extern PyMethodDef narrate_methods[];
