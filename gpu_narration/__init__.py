@@ -15,6 +15,7 @@ from gpu_narration._errors import (
     NarrationStyleWarning,
     NotATraceError,
     OptionError,
+    TemplateError,
     TraceExistsError,
     TracePathError,
     UnknownBackendError,
@@ -22,7 +23,18 @@ from gpu_narration._errors import (
 from gpu_narration._types import Level
 from gpu_narration._version import __version__
 from gpu_narration.contexts import Ids, context, correlation, correlation_id, set_correlation_id
-from gpu_narration.narration import narrate
+from gpu_narration.narration import (
+    Narration,
+    NarrationFields,
+    narrate,
+    narrate_debug,
+    narrate_error,
+    narrate_fatal,
+    narrate_fn,
+    narrate_info,
+    narrate_trace,
+    narrate_warn,
+)
 from gpu_narration.recorder import Recorder, dump, flush, set_filter, start, stats, stop
 from gpu_narration.tracing import (
     Span,
@@ -44,11 +56,14 @@ __all__ = [
     "Ids",
     "Level",
     "MissingExtraError",
+    "Narration",
+    "NarrationFields",
     "NarrationStyleWarning",
     "NotATraceError",
     "OptionError",
     "Recorder",
     "Span",
+    "TemplateError",
     "TraceExistsError",
     "TracePathError",
     "UnknownBackendError",
@@ -59,6 +74,13 @@ __all__ = [
     "dump",
     "flush",
     "narrate",
+    "narrate_debug",
+    "narrate_error",
+    "narrate_fatal",
+    "narrate_fn",
+    "narrate_info",
+    "narrate_trace",
+    "narrate_warn",
     "set_correlation_id",
     "set_filter",
     "span",

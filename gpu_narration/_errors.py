@@ -73,6 +73,12 @@ class BackendUnavailableError(GpuNarrationError):
     slug = "backend-unavailable"
 
 
+class TemplateError(GpuNarrationError, ValueError):
+    """A sentence given to ``narrate_fn`` cannot be filled in."""
+
+    slug = "bad-template"
+
+
 class MarkerError(GpuNarrationError):
     """A marker of a test has arguments that it cannot have."""
 

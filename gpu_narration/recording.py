@@ -106,10 +106,10 @@ class Recording:
             self._tell_children(directory)
         if self._responder is not None and options.control:
             self._watcher.add(self._responder.look)
-        if options.voice is not None:
+        if options.console is not None:
             from gpu_narration.console import Console
 
-            self._console = Console(directory.path, options.voice)
+            self._console = Console(directory.path, options.voice, options.console)
 
     def end(self) -> tuple[int, dict[str, int]]:
         """The errno of a last write that failed, or 0, and the final counts."""
@@ -212,6 +212,7 @@ class Recording:
             "system": f"{system.sysname} {system.release} {system.machine}",
             "clock": _core.clock_source(),
             "filter": self.filter.text,
+            "voice": self.options.voice,
             "mode": self.options.mode,
             "on_full": self.options.on_full,
         }
@@ -238,6 +239,7 @@ def _now_ns() -> int:
 def _install_core_hooks() -> None:
     from gpu_narration._interrupts import owner_of
     from gpu_narration._summary import summary_rule
+    from gpu_narration.narration.provenance import emitter_of
     from gpu_narration.redaction import parameter_rule
 
     _core.set_hooks(
@@ -245,6 +247,7 @@ def _install_core_hooks() -> None:
         parameter_rule=parameter_rule,
         internal_error=internal_error,
         owner=owner_of,
+        emitter=emitter_of,
     )
 
 

@@ -129,6 +129,36 @@ def emit(
     boundary/records.c
     """
 
+def narrate(*args: Any, **fields: Any) -> int | None:
+    """Typed in narration/calls.py, and its sisters.  boundary/narrate.c"""
+
+def narrate_trace(*args: Any, **fields: Any) -> int | None: ...
+def narrate_debug(*args: Any, **fields: Any) -> int | None: ...
+def narrate_info(*args: Any, **fields: Any) -> int | None: ...
+def narrate_warn(*args: Any, **fields: Any) -> int | None: ...
+def narrate_error(*args: Any, **fields: Any) -> int | None: ...
+def narrate_fatal(*args: Any, **fields: Any) -> int | None: ...
+def narrate_from(
+    module: str,
+    location: str,
+    level: int,
+    actor: str,
+    action: str,
+    target: str,
+    human: str,
+    fields: dict[str, Any],
+    /,
+) -> int | None:
+    """A narration from a place that is known.  boundary/narrate.c"""
+
+def recording() -> bool:
+    """Whether something records, or begins to now.  boundary/narrate.c"""
+
+def summary(value: object, /) -> int | float | str | bytes | bool | None:
+    """A value as a record has it: itself where it is plain.  Objects are told by their
+    type alone where nothing has recorded yet.  boundary/narrate.c
+    """
+
 def annotate(event_id: int, fields: dict[str, object], /) -> bool:
     """Adds fields to an event that is written already.  boundary/records.c"""
 

@@ -131,6 +131,8 @@ _Static_assert(sizeof(struct gn_clock_point) == 32, "the clock point is part of 
  *   CORRELATED    the values begin with the correlation id
  *   FUNCTION      actor, function name, -, -; the values are the arguments
  *   FOREIGN       actor, symbol, -, -; the values are the arguments
+ *   NARRATION     as most; the values begin with two unnamed texts, whose it is and
+ *                 where in the source; both or neither
  * A name whose bit is set in the site's dynamic mask is not in the definition
  * but leads the values of each record, in order. */
 enum gn_kind {

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpu_narration._types import VOICES
+from gpu_narration._types import FORMATS, VOICES
 from gpu_narration.cli.nsys_options import RunCommand, nsys_options
 from gpu_narration.cli.options import report_errors
 from gpu_narration.cuda.backend import BACKENDS
@@ -42,9 +42,10 @@ what the program marks with gpu_narration; see the README for how.""",
 @click.option("--filter", "filter_", default=None, metavar="DIRECTIVES",
               help="What to record, as info,myapp.worker=trace,tokenizer=off.")  # fmt: skip
 @click.option("--console", is_flag=True, help="Show the narration on stderr as it happens.")
-@click.option(
-    "--voice", type=click.Choice(VOICES), default=None, help="Whose words the console shows."
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), default=None,
+              help="How the console shows it; with this there is one.")  # fmt: skip
+@click.option("--voice", type=click.Choice(VOICES), default=None,
+              help="Whose words the console shows; with this there is one.")  # fmt: skip
 @click.option("--backend", type=click.Choice(BACKENDS), default=None, help="The GPU backend.")
 @click.option("--on-full", type=click.Choice(["wait", "drop"]), default="wait", show_default=True,
               help="What a thread does when the ring is full.")  # fmt: skip
@@ -81,6 +82,7 @@ def run(
     module: str | None,
     filter_: str | None,
     console: bool,
+    form: str | None,
     voice: str | None,
     backend: str | None,
     on_full: str,
@@ -136,7 +138,8 @@ def run(
     started = recorder.start_for_command(
         path,
         overwrite=overwrite,
-        console=(voice or True) if console or voice else None,
+        console=(form or True) if console or form or voice else None,
+        voice=voice,
         filter=filter_,
         backend=backend,
         on_full=on_full,

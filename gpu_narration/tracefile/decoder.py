@@ -318,6 +318,8 @@ class ProcessDecoder:
             self._end(event, values, state)
             return event
         first = self._take_names(event, values) if site.dynamic else 0
+        if site.kind is Kind.NARRATION:
+            first = self._take_origin(event, values, first)
         self._take_values(event, values, first)
         if site.kind in SPAN_KINDS:
             event.phase = Phase.BEGIN
@@ -336,6 +338,23 @@ class ProcessDecoder:
                 taken += 1
         event.names = (names[0], names[1], names[2], names[3])
         return taken
+
+    def _take_origin(self, event: Event, values: Values, first: int) -> int:
+        """Of a narration, two unnamed values: whose it is, and where it stands."""
+        if state := self.open_spans.get(event.span or 0):
+            event.parent_span = state[0] or None
+        if self.clock.points:
+            realtime_ns = event.monotonic_ns + self.clock.realtime_offset_ns
+            event.emitted_at_ms = realtime_ns // 1_000_000
+        origin = [
+            self._string(item) or None
+            for name, item in zip(
+                values.names[first : first + 2], values.items[first : first + 2], strict=True
+            )
+            if name is None
+        ]
+        event.emitted_by, event.source_location = (*origin, None, None)[:2]
+        return first + len(origin)
 
     def _take_values(self, event: Event, values: Values, first: int) -> None:
         parameters = event.site.parameters
@@ -358,6 +377,8 @@ class ProcessDecoder:
                 shown = positional[position].name if position < len(positional) else None
                 position += 1
             event.arguments.append(Argument(shown, value))
+        if event.site.kind is Kind.NARRATION and event.fields.get("correlation_id") is not None:
+            event.correlation = _correlation(event.fields.pop("correlation_id"))
         if event.site.kind is Kind.CORRELATED and event.arguments:
             given = _correlation(event.arguments.pop(0).value)
             if given != event.correlation:

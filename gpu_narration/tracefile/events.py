@@ -86,6 +86,13 @@ class Event:
     span: int | None = None
     correlation: str | None = None
     context: Mapping[str, Value] = field(default_factory=lambda: NO_CONTEXT)
+    # Of a NARRATION: the package that told it, and the line of its call.
+    emitted_by: str | None = None
+    source_location: str | None = None
+    #: Of a NARRATION: ms since 1970, None where the clock is not known.
+    emitted_at_ms: int | None = None
+    #: Of a NARRATION: the span that its span is in.
+    parent_span: int | None = None
     # Of an END.
     span_id: int | None = None
     elapsed_ns: int | None = None

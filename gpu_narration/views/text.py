@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gpu_narration._types import Kind, Outcome
+from gpu_narration._types import VOICES, Kind, Outcome
 from gpu_narration.tracefile import Event, Note, Notice, Phase
 from gpu_narration.tracefile.format import (
     Absent,
@@ -55,12 +55,9 @@ _LATER = ("gpu_ns", "gpu_reason", "stream", "device", "vram_before_bytes", "vram
 
 def line(event: Event, annotations: Mapping[str, Value], voice: str = "human") -> str:
     """The line of an event."""
-    head = [event.level.name, *_words(event)]
-    own = list(_pairs(event, annotations))
-    said = {key for key, _ in own}
-    own += [pair for pair in _belonging(event) if pair[0] not in said]
-    pairs = [f"{key}={shown}" for key, shown in own]
-    return " ".join([*head, *pairs, quoted(sentence(event, annotations, voice))])
+    head = [event.level.name, *words(event)]
+    told = [f"{key}={shown}" for key, shown in pairs(event, annotations)]
+    return " ".join([*head, *told, quoted(sentence(event, annotations, voice))])
 
 
 def note_line(note: Note) -> str:
@@ -74,7 +71,8 @@ def notice_line(notice: Notice) -> str:
     return f"WARN gpu_narration {notice.trouble.value} count={notice.count} {quoted(notice.text)}"
 
 
-def _words(event: Event) -> list[str]:
+def words(event: Event) -> list[str]:
+    """Actor, action and target, as they stand in a line."""
     actor, action = bare(event.names[0] or "?"), bare(event.names[1] or "?")
     match event.kind:
         case Kind.ENTER:
@@ -91,7 +89,16 @@ def _words(event: Event) -> list[str]:
     return [actor, action, bare(target)] if target else [actor, action]
 
 
-def _pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+def pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    """What an event was given, what was learned of it and whose it is, as keys and shown values."""
+    said = set()
+    for key, shown in _own(event, annotations):
+        said.add(key)
+        yield key, shown
+    yield from (pair for pair in _belonging(event) if pair[0] not in said)
+
+
+def _own(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     if event.kind is Kind.STATE:
         yield "transition", quoted(fill(event.names[1] or "", values_of(event)))
     if event.kind is Kind.VRAM:
@@ -101,6 +108,10 @@ def _pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str
     if event.phase is Phase.END:
         yield from _ending(event)
     for name, value in event.fields.items():
+        if event.kind is Kind.NARRATION and not is_out_of_memory(event):
+            if name not in VOICES:  # the program's own names stand as they were given
+                yield bare(name), value_text(value)
+            continue
         told = event.kind is Kind.VRAM or is_out_of_memory(event)
         shown = not told or name in ("failed", "open_scopes", "simulated")
         if shown and name not in _SAID and name not in annotations:
