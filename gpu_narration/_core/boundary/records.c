@@ -168,12 +168,15 @@ bool note_fields(const char *topic, PyObject *fields)
 uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict)
 {
     struct fields fields;
-    if (!fields_make(&fields, dict)) {
+    fields_begin(&fields);
+    if (!fields_add_dict(&fields, dict)) {
+        fields_release(&fields);
         PyErr_Clear(); /* no memory, or no dict: the caller does without */
         return NULL;
     }
+    fields_summarise(&fields);
     struct event event = {.p = p, .end = end - 3}; /* a GN_CUT fits behind */
-    put_fields(&event, &fields);
+    fields_put(&event, &fields);
     fields_release(&fields);
     return event.p;
 }
