@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import sys
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -11,6 +12,9 @@ if TYPE_CHECKING:
     from gpu_narration._types import Level
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+#: With this set to 1, or under ``python -X dev``, templates are judged by the rules for texts.
+LINT_VARIABLE = "GPU_NARRATION_LINT"
 
 
 def narrate_fn(
@@ -45,6 +49,9 @@ def narrate_fn(
     result of a generator is what it returns.  Arguments whose names look secret are
     masked.  Time runs from the call, for a coroutine or generator from its first step.
 
+    Under ``python -X dev`` or ``GPU_NARRATION_LINT=1`` a sentence that breaks a rule for texts
+    (docs/lint.md) is a :class:`NarrationStyleWarning`.
+
     Under ``GPU_NARRATION_STRIP=1`` the very same function object comes back.
 
     Raises :class:`TemplateError` for a hole that cannot be filled, with a suggestion;
@@ -73,4 +80,15 @@ def _decorate(function: Any, *, options: dict[str, Any]) -> Any:
     # Here, since a program that decorates nothing need not load it.
     from gpu_narration.narration.told import Telling, wrap
 
-    return wrap(function, Telling(function, **options))
+    telling = Telling(function, **options)
+    if sys.flags.dev_mode or os.environ.get(LINT_VARIABLE) == "1":
+        from gpu_narration.editorial.decorated import warn_of
+        from gpu_narration.narration.levels import level_from
+
+        warn_of(
+            function,
+            {kind: options[kind] for kind in ("human", "error_human", "cute", "story")},
+            level=level_from(options["level"]),
+            error_level=level_from(options["error_level"]),
+        )
+    return wrap(function, telling)
