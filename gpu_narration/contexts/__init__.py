@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from gpu_narration._core import correlation_variable, current_span, set_correlation
+from gpu_narration._core import correlation_variable, current_span, redact_field, set_correlation
 from gpu_narration.contexts.ids import TRACE_FIELDS, Ids, current_ids, ids_here, new_id, new_trace
 
 if TYPE_CHECKING:
@@ -212,13 +212,16 @@ def _add(ids: Ids, more: dict[str, object]) -> Ids:
     for name, value in more.items():
         if value is None:
             ids.fields.pop(name, None)
-        elif isinstance(value, str):
-            ids.fields[name] = str.__str__(value)  # of an enumeration, the member's value
         else:
-            of = type(value)
-            is_uuid = (of.__module__, of.__qualname__) == ("uuid", "UUID")
-            ids.fields[name] = str(value) if is_uuid else value
+            ids.fields[name] = redact_field(name, _plain(value))
     return ids
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, str):
+        return str.__str__(value)  # of an enumeration, the member's value
+    of = type(value)
+    return str(value) if (of.__module__, of.__qualname__) == ("uuid", "UUID") else value
 
 
 def _checked(ids: dict[str, object]) -> dict[str, object]:

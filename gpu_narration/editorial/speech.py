@@ -32,7 +32,7 @@ def _forms(verb: str) -> Iterator[str]:
 _VERBS = {form for verb in _SAYING for form in _forms(verb)} | _IRREGULAR
 
 #: Quotes that open and close differently, or never are anything else.
-_DOUBLE = re.compile(r'"([^"]*)"|“([^“”]*)”|„([^“”„]*)[“”]|«([^«»]*)»')
+_DOUBLE = re.compile(r'"([^"]*)"|“([^“”]*)”|„([^“”„]*)[“”]|«([^«»]*)»|»([^«»]*)«')
 # A single quote opens where a word begins and closes where one has ended; an apostrophe
 # inside a word does neither.
 _SINGLE = re.compile(

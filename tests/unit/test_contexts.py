@@ -183,6 +183,22 @@ def test_ids_may_be_uuids_numbers_and_members_of_enumerations() -> None:
         assert type(ids.fields["pool_id"]) is str
 
 
+@pytest.mark.parametrize(
+    "secret",
+    ["Bearer abcdefghijklmnopqrstuvwxyz012345", "ghp_abcdefghijklmnopqrstuvwxyz0123456789"],
+)
+def test_ids_that_are_secrets_are_not_recorded(record: Record, secret: str) -> None:
+    """GIVEN secrets where ids belong, in the correlation id of a trace call as well."""
+    record.start()
+    with gn.context(secret, session_id=secret, password="hunter2"):
+        say("step")
+    recorded = record.stop()
+    told = "\n".join(recorded.lines) + str(recorded.trace.processes[0].decoder.contexts)
+    assert "redacted" in told
+    assert secret not in told
+    assert "hunter2" not in told
+
+
 def test_the_place_in_a_trace_cannot_be_set_by_hand() -> None:
     with pytest.raises(gn.OptionError, match="trace_id cannot be set by hand"):
         gn.context(trace_id="00")

@@ -32,7 +32,7 @@ static struct {
  * interned, since a server makes a new one per request. */
 static uint32_t next_correlation = UINT32_MAX;
 
-static PyObject *fields_name; /* "fields" */
+static PyObject *fields_name, *correlation_name; /* "fields", "correlation_id" */
 
 /* What else the work of a correlation belongs to: the dict of a contexts.Ids, else NULL.
  * A slot of that very type: reading it runs no code of the program's. */
@@ -53,7 +53,9 @@ static uint32_t correlation_define(PyObject *value)
     const uint8_t *end = values + sizeof values;
     uint32_t id = next_correlation--, generation = core.generation;
     uint8_t *p = gn_put_int(values, end, id);
-    p = put_string(p, end, value, GN_TEXT_MAX);
+    PyObject *text = redact_field(correlation_name, value);
+    p = text == NULL ? NULL : put_string(p, end, text, GN_TEXT_MAX);
+    Py_XDECREF(text);
     PyObject *fields = correlation_fields(value);
     if (fields != NULL && p != NULL)
         p = put_dict(p, end, fields);
@@ -382,7 +384,8 @@ PyObject *strand_publish_span(PyObject *module, PyObject *id)
 int strand_init(PyObject *module)
 {
     fields_name = PyUnicode_InternFromString("fields");
-    if (fields_name == NULL)
+    correlation_name = PyUnicode_InternFromString("correlation_id");
+    if (fields_name == NULL || correlation_name == NULL)
         return -1;
     core.span_variable = PyContextVar_New("gpu_narration_span", NULL);
     core.correlation_variable = PyContextVar_New("gpu_narration_correlation_id", NULL);
