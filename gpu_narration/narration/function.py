@@ -48,7 +48,8 @@ def narrate_fn(
     Under ``GPU_NARRATION_STRIP=1`` the very same function object comes back.
 
     Raises :class:`TemplateError` for a hole that cannot be filled, with a suggestion;
-    :class:`OptionError` for an unknown level; TypeError for what is no function.
+    :class:`OptionError` for an unknown level; TypeError for what is no function.  What
+    the editorial rules say of the sentences is a warning (NarrationStyleWarning).
     """
     options = {
         "human": human, "action": action, "actor": actor, "target": target,
@@ -71,6 +72,15 @@ def _decorate(function: Any, *, options: dict[str, Any]) -> Any:
             "put it below @property, or on the methods of a class"
         )
     # Here, since a program that decorates nothing need not load it.
+    from gpu_narration.editorial.decorated import warn_of
+    from gpu_narration.narration.levels import level_from
     from gpu_narration.narration.told import Telling, wrap
 
-    return wrap(function, Telling(function, **options))
+    telling = Telling(function, **options)
+    warn_of(
+        function,
+        {voice: options[voice] for voice in ("human", "error_human", "cute", "story")},
+        level=level_from(options["level"]),
+        error_level=level_from(options["error_level"]),
+    )
+    return wrap(function, telling)
