@@ -52,7 +52,7 @@ def tell(
         if error is not None:
             named["error_kind"] = type(error).__name__
             named["error"] = error
-        narrate(logger, "log", function, text, level=level, **named)  # type: ignore[arg-type]
+        narrate(logger, "log", function, text, level=level, extra=named)
     except Exception as failure:  # noqa: BLE001 - whoever logs goes on
         internal_error(f"bridge {via}", failure)
     finally:

@@ -58,7 +58,6 @@ def demo(
     from gpu_narration.tracefile import Trace
     from gpu_narration.views.escape import safe
     from gpu_narration.views.summary import print_summary
-    from gpu_narration.views.escape import safe
     from gpu_narration.views.units import size
 
     outcome = story.run(

@@ -1,6 +1,5 @@
 """What a test can ask of what was captured, and what it is told where that is not so."""
 
-# ruff: noqa: RUF001 - apostrophes and quotation marks
 from __future__ import annotations
 
 import re
