@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Mapping
-from typing import Any
 
 from gpu_narration._errors import internal_error
 from gpu_narration._types import Level
@@ -43,7 +42,7 @@ def tell(
         return
     _here.telling = True
     try:
-        named: dict[str, Any] = {VIA: via}
+        named: dict[str, object] = {VIA: via}
         if location is not None:
             named["source_location"] = location
         for key, value in fields.items():
@@ -53,7 +52,7 @@ def tell(
         if error is not None:
             named["error_kind"] = type(error).__name__
             named["error"] = error
-        narrate(logger, "log", function, text, level=level, **named)
+        narrate(logger, "log", function, text, level=level, extra=named)
     except Exception as failure:  # noqa: BLE001 - whoever logs goes on
         internal_error(f"bridge {via}", failure)
     finally:

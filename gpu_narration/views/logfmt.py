@@ -26,7 +26,12 @@ def line(record: Mapping[str, object]) -> str:
 
 def _pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
     for name, value in record.items():
-        if name == "fields" and isinstance(value, dict):
+        if name == "context" and isinstance(value, dict):
+            given = record.get("fields")
+            for field, told in value.items():
+                if not (isinstance(given, dict) and field in given):
+                    yield _key(f"context.{field}" if field in record else field), _value(told)
+        elif name == "fields" and isinstance(value, dict):
             for field, told in value.items():
                 # A field may be called as something that every event has.
                 yield _key(f"fields.{field}" if field in record else field), _value(told)

@@ -77,6 +77,14 @@ def test_logfmt_pairs(record: Record, fields: dict[str, object], pairs: str) -> 
     assert line.endswith(f" {pairs}")
 
 
+def test_logfmt_has_the_context_beside_the_fields_and_what_is_given_wins(record: Record) -> None:
+    record.start()
+    with gn.context(job_id="j-1", task_id="t-1"):
+        narrate("a", "b", task_id="t-2")
+    (line,) = printed(record, "logfmt").splitlines()
+    assert [pair for pair in line.split() if "_id=" in pair] == ["job_id=j-1", "task_id=t-2"]
+
+
 @pytest.mark.parametrize("form", ["text", "pretty", "json", "logfmt"])
 def test_nothing_can_forge_a_line_or_colour_a_terminal(record: Record, form: str) -> None:
     record.start()

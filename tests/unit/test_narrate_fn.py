@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from gpu_narration import TemplateError, narrate_fn
-from gpu_narration._errors import OptionError
+from gpu_narration._errors import NarrationStyleWarning, OptionError
 from gpu_narration.views import text
 from tests.conftest import Record
 
@@ -169,6 +169,18 @@ def test_what_is_no_function_is_refused(what: Any) -> None:
 def test_an_unknown_level_is_refused() -> None:
     with pytest.raises(OptionError, match="choose one of"):
         narrate_fn(human="x", level="loud")(lambda: None)
+
+
+def test_what_the_editorial_rules_say_is_a_warning_at_the_function(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GPU_NARRATION_LINT", "1")
+    def send(job: str) -> None: ...
+
+    with pytest.warns(NarrationStyleWarning, match="human of .*send") as caught:
+        narrate_fn(human="An error occurred")(send)
+    (first, *_) = caught
+    assert (first.filename, first.lineno) == (__file__, send.__code__.co_firstlineno)
 
 
 # ---- kinds of functions ----

@@ -39,8 +39,9 @@ static size_t room_for(PyObject *const *names, const struct origin *origin,
 /* Of a text that is cut anyway only so much is looked at; beyond it nothing is recorded.
  * It is long against what is kept, so that no secret is cut before it is known. */
 #define TEXT_LOOKED_AT 32768
+#define KEY_CHARACTERS 240 /* as put_named */
 
-/* New reference, never NULL; `name` may be NULL. */
+/* New reference, never NULL, and a str for a str; `name` may be NULL. */
 static PyObject *checked(PyObject *name, PyObject *value)
 {
     if (LIKELY(!PyUnicode_Check(value) || PyUnicode_GET_LENGTH(value) <= TEXT_LOOKED_AT))
@@ -48,7 +49,7 @@ static PyObject *checked(PyObject *name, PyObject *value)
     PyObject *head = PyUnicode_Substring(value, 0, TEXT_LOOKED_AT);
     if (head == NULL) {
         contain();
-        return Py_NewRef(Py_None);
+        return Py_NewRef(empty);
     }
     PyObject *clean = redact_field(name, head);
     /* As it was it tells its whole length. */
@@ -58,20 +59,22 @@ static PyObject *checked(PyObject *name, PyObject *value)
     return clean;
 }
 
-/* The names of fields that come from nowhere in the source may hold anything. */
+/* The names of fields that come from nowhere in the source may hold anything, and be of
+ * any length; afterwards they are no longer than what is recorded of them. */
 static void check_key(PyObject **key)
 {
     if (LIKELY(PyUnicode_CheckExact(*key) && PyUnicode_CHECK_INTERNED(*key)))
         return;
     PyObject *exact = PyUnicode_FromObject(*key);
-    contain(); /* no memory: it stays, and is checked as it is */
-    if (exact != NULL)
-        Py_SETREF(*key, exact);
+    if (exact == NULL)
+        contain();
+    Py_SETREF(*key, exact != NULL ? exact : Py_NewRef(empty));
     PyObject *clean = checked(NULL, *key);
-    if (PyUnicode_Check(clean))
-        Py_SETREF(*key, clean);
-    else
-        Py_DECREF(clean);
+    if (PyUnicode_GET_LENGTH(clean) > KEY_CHARACTERS)
+        Py_SETREF(clean, PyUnicode_Substring(clean, 0, KEY_CHARACTERS));
+    if (clean == NULL)
+        contain();
+    Py_SETREF(*key, clean != NULL ? clean : Py_NewRef(empty));
 }
 
 static void check_names(PyObject *names[NAME_COUNT])
@@ -90,7 +93,8 @@ static void check_fields(struct fields *fields)
 {
     for (Py_ssize_t i = 0; i < fields->count; i++) {
         struct field *field = &fields->items[i];
-        PyObject *name = PyUnicode_CheckExact(field->key) ? field->key : NULL;
+        check_key(&field->key);
+        PyObject *name = field->key;
         /* First as it was given: its name may hide it, whatever it is. */
         Py_SETREF(field->value, checked(name, field->value));
         if (UNLIKELY(!value_is_plain(field->value))) {
@@ -99,11 +103,10 @@ static void check_fields(struct fields *fields)
             field->form = object ? FIELD_OBJECT : FIELD_AS_IT_IS;
             Py_SETREF(field->value, checked(name, field->value));
         }
-        check_key(&field->key);
     }
 }
 
-/* `place` may be NULL. */
+/* Never NULL.  `place` may be NULL. */
 static PyObject *tell(struct draft *draft, const struct origin *origin, struct place *place)
 {
     PyObject **names = draft->names;
@@ -119,8 +122,13 @@ static PyObject *tell(struct draft *draft, const struct origin *origin, struct p
     check_fields(&draft->fields);
     if (core.generation == 0) /* it ended while Python code ran */
         Py_RETURN_NONE;
-    return record_write(site, names, origin, &draft->fields, NULL,
-                        room_for(names, origin, &draft->fields));
+    PyObject *id = record_write(site, names, origin, &draft->fields, NULL,
+                                room_for(names, origin, &draft->fields));
+    if (UNLIKELY(id == NULL)) {
+        contain(); /* recorded, but no memory for its number */
+        id = Py_NewRef(Py_None);
+    }
+    return id;
 }
 
 static PyObject *tell_from_here(struct draft *draft)

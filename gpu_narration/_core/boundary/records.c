@@ -169,14 +169,15 @@ uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict)
 {
     struct fields fields;
     fields_begin(&fields);
-    if (!fields_add_dict(&fields, dict)) {
-        fields_release(&fields);
+    bool collected = fields_add_dict(&fields, dict);
+    struct event event = {.p = NULL};
+    if (collected) {
+        fields_summarise(&fields);
+        event = (struct event){.p = p, .end = end - 3}; /* a GN_CUT fits behind */
+        fields_put(&event, &fields);
+    } else {
         PyErr_Clear(); /* no memory, or no dict: the caller does without */
-        return NULL;
     }
-    fields_summarise(&fields);
-    struct event event = {.p = p, .end = end - 3}; /* a GN_CUT fits behind */
-    fields_put(&event, &fields);
     fields_release(&fields);
     return event.p;
 }
