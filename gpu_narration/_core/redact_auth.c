@@ -28,8 +28,12 @@ static bool is_bearer(const struct gn_scan *scan, size_t start, size_t end)
         upper += gn_is(c, C_UPPER);
         lower += gn_is(c, C_LOWER);
         signs += c == '+' || c == '~' || c == '|' || c == '$' || c == '!';
-        if (c == '=' || c == '"') /* realm="x": a challenge and no credential */
-            return false;
+        if (c == '=' || c == '"') { /* realm="x": a challenge, unless it is too long for one */
+            if (i - start < 20)
+                return false;
+            end = i;
+            break;
+        }
         if (c == '[' && gn_redacted_end(scan, i) > i) { /* no letters of a credential */
             end = i;
             break;
