@@ -175,6 +175,7 @@ def test_what_the_editorial_rules_say_is_a_warning_at_the_function(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("GPU_NARRATION_LINT", "1")
+
     def send(job: str) -> None: ...
 
     with pytest.warns(NarrationStyleWarning, match="human of .*send") as caught:
