@@ -377,20 +377,6 @@ PyObject *parameter_rule(PyObject *module, PyObject *name);
 PyObject *redactions(PyObject *module, PyObject *unused);
 int redact_init(void);
 
-/* redact.c; never while a record is open: patterns of the program's are Python code.
- * Each gives a new reference, to the same object if it holds no secret, and never NULL
- * (no exception is set): what could not be checked is not let out. */
-/* `policy`: of enum gn_redact.  A str or bytes; anything else comes back as it is. */
-PyObject *redact_value(PyObject *value, unsigned policy);
-/* By the policy that is set.  `name`: of the field, an exact str; NULL: no field. */
-PyObject *redact_field(PyObject *name, PyObject *value);
-PyObject *redact(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
-PyObject *redact_one_field(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
-PyObject *redact_configure(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
-PyObject *parameter_rule(PyObject *module, PyObject *name);
-PyObject *redactions(PyObject *module, PyObject *unused);
-int redact_init(void);
-
 /* origin.c */
 struct place; /* a call that was looked up */
 void origin_release(struct origin *origin);
