@@ -71,13 +71,15 @@ def observed(
         if _begins(event):
             late = 50_000 if late_every and place % late_every == 0 else 0
             end_ns = ends.get(event.id)
+            following = events[place + 1].monotonic_ns if place + 1 < len(events) else end_ns
+            at_ns = (event.monotonic_ns + (following or event.monotonic_ns)) // 2
+            # On time a range is pushed before the program goes on, however short its span.
+            told_ns = min(told_ns, at_ns)
             if nvtx:
                 export.range(
                     pid, tid, clock(told_ns + late), None if end_ns is None else clock(max(end_ns, told_ns + late)),
                     nvtx_name(event.site), kind=PUSH_POP, registered=True, **options,
                 )  # fmt: skip
-            following = events[place + 1].monotonic_ns if place + 1 < len(events) else end_ns
-            at_ns = (event.monotonic_ns + (following or event.monotonic_ns)) // 2
             for _ in range(kernels_per_span):
                 work(tid, at_ns, event.id, None)
         elif event.phase is Phase.INSTANT:
