@@ -67,8 +67,9 @@ def test_by_payload_each_kernel_goes_to_its_span_within_a_microsecond(trace, tmp
     assert result.how == "payload"
     assert (result.total, result.ranges) == (401, 401)
     on_time = [(one, other) for one, other in zip(found, true, strict=True) if one[2] == other[2]]
-    # A range that NVTX hears of late does not hold the call any more; then the outer one does.
-    assert len(on_time) >= 401 - 401 // 9 - 1
+    # A range that NVTX hears of late may not hold the call any more; then the outer one does.
+    # Of the places 0, 9, 18 … among 802 events 46 are the beginning of a span.
+    assert len(on_time) >= 401 - 46
     assert max(abs(one[0] - other[0]) for one, other in zip(found, true, strict=True)) <= 1_000
 
 
