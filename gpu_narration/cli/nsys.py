@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gpu_narration.cli.options import color_option, report_errors, wants_color
-from gpu_narration.views.escape import safe
+from gpu_narration.views.escape import safe, to_json
 
 if TYPE_CHECKING:
     from gpu_narration.nsight.schema import Adapter
@@ -69,14 +68,14 @@ def explain(report: Path, *, each: bool, limit: int | None, as_json: bool, color
         _tell_lacks(source.adapter)
     for name, count in told.malformed.items():
         click.echo(
-            f"Note: {count.malformed:,} of {count.rows:,} rows of {name} have no times that make sense, "
-            "or end before they begin; they are left out", err=True,
+            f"Note: {count.malformed:,} of {count.rows:,} rows of {safe(name)} have no times that make "
+            "sense, or end before they begin; they are left out", err=True,
         )  # fmt: skip
     if as_json:
         from gpu_narration.views.nsys_object import explanation_object
 
         record = explanation_object(told, limit=limit or 0)
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print(to_json(record, indent=2))
         return
     from gpu_narration.views.nsys import ROWS, ExplanationTables
 
@@ -135,7 +134,7 @@ def join(trace: Path, report: Path, *, as_json: bool) -> None:
         path = into.finish(recorded.trace_id, processes, facts)
     if as_json:
         facts["notices"] = [text_of.text for text_of in notices]
-        print(json.dumps(facts, indent=2, ensure_ascii=False))
+        print(to_json(facts, indent=2))
     else:
         for line in join_lines(result):
             print(line)
