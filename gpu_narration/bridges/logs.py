@@ -176,5 +176,5 @@ class LoggingOutput:
 
 def _location(event: Event) -> str:
     """Where it was narrated, as ``file:line``; "" where that is not known."""
-    given = event.fields.get("source_location")
+    given = event.fields.get("source_location", event.source_location)
     return given if isinstance(given, str) else ""

@@ -282,6 +282,10 @@ class _Process:
             attributes["target"] = target
         if event.correlation is not None:
             attributes["correlation_id"] = event.correlation
+        if event.source_location is not None:
+            path, _, line = event.source_location.rpartition(":")
+            attributes["code.file.path"] = path
+            attributes["code.line.number"] = int(line) if line.isdigit() else 0
         belongs = {k: v for k, v in event.context.items() if k not in _IN_THE_SPAN_ITSELF}
         arguments = {
             argument.name or f"arg{i}": argument.value for i, argument in enumerate(event.arguments)

@@ -33,7 +33,10 @@ def value_of(event: Event, learned: Mapping[str, Value], name: str) -> Any:
     for fields in (event.fields, learned, event.context):
         if name in fields:
             return _plain(fields[name])
-    return MISSING
+    # Where it comes from, unless the narration was told.
+    known_place = {"source_location": event.source_location, "emitted_by": event.emitted_by}
+    place = known_place.get(name)
+    return MISSING if place is None else place
 
 
 def fits(value: Any, expected: Any) -> bool:

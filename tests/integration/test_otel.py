@@ -135,6 +135,7 @@ def test_narrations_are_events_of_the_span_they_were_made_in(record: Record) -> 
         "queue admit", "Admitted job-1", 3,
     )  # fmt: skip
     assert attributes["level"] == "INFO"
+    assert attributes["code.file.path"] == __file__
     assert counts == Exported(spans=1, left_out=1)
 
 

@@ -68,6 +68,12 @@ def test_narrations_are_found_by_level(captured: Captured) -> None:
     assert [event.names[1] for event in captured.narrations("ERROR")] == ["refuse"]
 
 
+def test_where_a_narration_comes_from_is_a_field(captured: Captured) -> None:
+    captured.assert_field(
+        "source_location", re.compile(rf"{re.escape(__file__)}:\d+$"), kind="narration"
+    )
+
+
 def test_a_field_is_read_by_its_name(captured: Captured) -> None:
     (event,) = captured.named("admit")
     assert captured.value(event, "queue_position") == 3

@@ -21,6 +21,7 @@ from gpu_narration.contexts.headers import span_id_of
 from gpu_narration.contexts.ids import new_id
 from gpu_narration.cuda import MockGpu, MockKernel, kernel
 from gpu_narration.tracefile import Event
+from gpu_narration.views import logfmt
 from gpu_narration.views.jsonl import event_object
 from tests.conftest import Record
 from tests.support.recording import ManualClock, recorded_on_mock
@@ -352,6 +353,16 @@ def test_json_has_all_of_it(record: Record) -> None:
         "tracestate": "a=b",
         "job_id": "j",
     }
+
+
+def test_logfmt_has_it_as_keys_of_its_own(record: Record) -> None:
+    record.start()
+    with gn.context.from_headers({"traceparent": CALLER}, job_id="context", task_id="t"):
+        gn.narrate("app", "told", "", "Told", job_id="own")
+    shown = logfmt.line(event_object(record.stop().one("told"), {}))
+    for pair in ("trace_id=0af7651916cd43dd8448eb211c80319c", "task_id=t", "job_id=own",
+                 "context.job_id=context"):  # fmt: skip
+        assert f" {pair}" in shown
 
 
 # ---- threads and processes ----

@@ -254,6 +254,7 @@ def test_narrations_go_to_a_logger(record: Record, kept: Kept) -> None:
     before = time.time()
     with LoggingOutput("tests.out"), gn.context("req-1", job_id="j") as ids:
         gn.narrate("queue", "admit", "job-1", "Admitted job-1", level="warn", queue_position=3)
+        line = here() - 1
         gn.trace_tiny("queue", "detail", "", "")
         gn.narrate("queue", "detail", "", "Too fine", level="debug")
     after = time.time()
@@ -262,6 +263,7 @@ def test_narrations_go_to_a_logger(record: Record, kept: Kept) -> None:
     (made,) = kept.records
     assert (made.levelno, made.getMessage(), made.name) == (30, "Admitted job-1", "tests.out")
     assert (made.correlation_id, made.trace_id) == ("req-1", ids.trace_id)  # type: ignore[attr-defined]
+    assert (made.pathname, made.lineno) == (__file__, line)
     told = made.narration  # type: ignore[attr-defined]
     assert (told["actor"], told["fields"]["queue_position"]) == ("queue", 3)
     assert told["context"]["job_id"] == "j"

@@ -31,6 +31,10 @@ def spans():
 def decorated():
     return 1
 
+@gn.narrate_fn(human="Dispatched {job}")
+def narrated(job):
+    return job
+
 def quiet():
     return 2
 
@@ -92,7 +96,8 @@ def test_functions_speak_by_each_of_the_calls(app: Any) -> None:
     with NarrationCoverage(app) as coverage:
         for function in (app.narrates, app.traces, app.spans, app.decorated, app.quiet):
             function()
-    assert names(coverage.spoke()) == ["decorated", "narrates", "spans", "traces"]
+        app.narrated("job-1")
+    assert names(coverage.spoke()) == ["decorated", "narrated", "narrates", "spans", "traces"]
     assert names(coverage.silent()) == ["quiet"]
     assert "not_called" in names(coverage.never_called())
 
