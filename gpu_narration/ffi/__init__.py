@@ -1,5 +1,6 @@
 """Foreign libraries: every call entered, left, timed and marked."""
 
 from gpu_narration.ffi.ctypes_calls import TracedLibrary, trace_library
+from gpu_narration.ffi.description import Function, Preset
 
-__all__ = ["TracedLibrary", "trace_library"]
+__all__ = ["Function", "Preset", "TracedLibrary", "trace_library"]
