@@ -59,7 +59,8 @@ are counted at the end."""
               help="Rows of each table, 0 for all; 20 as tables, all as JSON.")  # fmt: skip
 @click.option("--actor", multiple=True, shell_complete=_actors,
               help="Only this actor (launches have the actor cuda); may be given again.")  # fmt: skip
-@click.option("--correlation", metavar="ID", help="Only events of this request.")
+@click.option("--correlation", metavar="ID",
+              help="Only events of this request; of one to a llama.cpp its steps come first.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, times in ns.")
 @color_option
 @report_errors
@@ -79,27 +80,35 @@ def spans(
     counted as open.  Exit status: 0, or 3 if the trace is damaged.
     """
     from gpu_narration.timeline import order
+    from gpu_narration.timeline.request import RequestReader
     from gpu_narration.timeline.summary import device_uuids, summarise
     from gpu_narration.tracefile import Trace
     from gpu_narration.views import jsonl, text
     from gpu_narration.views.printer import is_damaged
+    from gpu_narration.views.request import print_request
+    from gpu_narration.views.request_object import request_object
     from gpu_narration.views.summary import ROWS, print_summary
     from gpu_narration.views.summary_object import summary_object
 
     opened = Trace(trace)
+    reader = RequestReader(correlation, opened.annotations)
     with progress(opened) as events:
         summary = summarise(
-            events, opened.annotations, by=by, actors=frozenset(actor), correlation=correlation,
+            reader.watching(events), opened.annotations, by=by, actors=frozenset(actor), correlation=correlation,
             uuids=device_uuids(opened),
         )  # fmt: skip
+    request = reader.finish()
     notices = opened.notices()
     order.sort(summary, sort)
     pids = [process.pid for process in opened.processes]
     if as_json:
         record = summary_object(summary, limit=limit or 0, pids=pids)
+        if correlation is not None:
+            record["request"] = request_object(request, pids=pids)
         record["notices"] = [jsonl.notice_object(notice) for notice in notices]
         print(json.dumps(record, indent=2, ensure_ascii=False))
     else:
+        print_request(request, sys.stdout, color=wants_color(color, sys.stdout), pids=pids)
         print_summary(
             summary, sys.stdout, color=wants_color(color, sys.stdout),
             limit=ROWS if limit is None else limit, pids=pids,
