@@ -94,6 +94,18 @@ class NoNvmlError(GpuNarrationError):
     slug = "no-nvml"
 
 
+class AlreadyTracedError(GpuNarrationError):
+    """A library or a function is traced already, in another way."""
+
+    slug = "already-traced"
+
+
+class NothingToTraceError(GpuNarrationError):
+    """There is no function of C code in what should be traced."""
+
+    slug = "nothing-to-trace"
+
+
 class _Internal:
     """Our own failures: counted, shown once a place, raised only in our tests."""
 

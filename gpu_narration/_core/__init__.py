@@ -3,6 +3,9 @@
 try:
     from gpu_narration._core._core import (
         FORMAT_VERSION,
+        Address,
+        Foreign,
+        ForeignFunction,
         Span,
         TracedFunction,
         after_fork,
@@ -13,7 +16,9 @@ try:
         flush,
         foreign_adopt,
         foreign_forget,
+        foreign_release,
         foreign_streams,
+        foreign_take,
         looks_like_credential,
         note,
         nothing,
@@ -43,6 +48,9 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "FORMAT_VERSION",
+    "Address",
+    "Foreign",
+    "ForeignFunction",
     "Span",
     "TracedFunction",
     "after_fork",
@@ -53,7 +61,9 @@ __all__ = [
     "flush",
     "foreign_adopt",
     "foreign_forget",
+    "foreign_release",
     "foreign_streams",
+    "foreign_take",
     "looks_like_credential",
     "note",
     "nothing",

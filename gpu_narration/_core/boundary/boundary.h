@@ -15,7 +15,11 @@
  *   scope.c      the beginning and the end of every span; the type Span
  *   function.c   TracedFunction: trace_fn round a function
  *   driven.c     its coroutines, generators and async generators
- *   foreign.c    ctypes functions
+ *   foreign.c    calls of foreign functions: how they begin and end
+ *   foreign_type.c    Foreign: what is told of such a function
+ *   foreign_ctypes.c  ctypes functions, which change their class
+ *   foreign_cffi.c    functions of cffi, which stay what they are
+ *   foreign_proxy.c   ForeignFunction, round any other callable
  *   nvtx.c       ranges and marks for an attached tool
  *
  * All of it runs under the GIL but for the ends of threads (lifecycle.c).  Nothing
@@ -106,6 +110,9 @@ struct thread_slot {
     uintptr_t stack_bottom; /* lowest address of the thread's stack; 0: not known */
     uintptr_t stack_reserve; /* bytes from there that traced calls leave to what they call */
 };
+
+struct fields;
+struct event;
 
 struct hooks { /* all owned, NULL when not set */
     PyObject *autostart; /* () -> None, once, at the first event of a process */
@@ -246,6 +253,7 @@ uint8_t *put_string(uint8_t *p, const uint8_t *end, PyObject *text, size_t keep)
 uint8_t *put_named(uint8_t *p, const uint8_t *end, enum gn_tag tag, PyObject *text); /* ≤ 240 bytes */
 uint8_t *put_cut(uint8_t *p, Py_ssize_t left);
 PyObject *summarise(PyObject *value, bool *object); /* new reference, never NULL */
+extern PyTypeObject *address_type; /* an int that is shown as a pointer */
 
 /* scope.c */
 /* FOREIGN_HANDLE: a ctypes function whose NULL means that it could not make something.
@@ -257,6 +265,13 @@ struct ending {
     PyObject *error; /* borrowed exception, or NULL */
     bool masked; /* the result is not to be shown */
     PyObject *failure; /* borrowed, or NULL: what failed without an exception, by name */
+    const struct ending_more *more; /* or NULL */
+};
+/* What the end of a foreign call may have beside its result; all borrowed, or NULL. */
+struct ending_more {
+    bool address; /* an int as the result is an address */
+    PyObject *name, *meaning; /* of a failure without an exception, in place of the result */
+    const struct fields *fields;
 };
 void scope_opened(struct scope *scope, struct thread_state *thread, struct site *site, int64_t id,
                   uint64_t tick, bool pushable);
@@ -266,6 +281,7 @@ void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream,
 /* Each of these ends the scope exactly once; on a scope that is not open it does
  * nothing.  The first two need that no exception is set. */
 void scope_close(struct scope *scope, const struct ending *ending);
+void scope_close_at(struct scope *scope, const struct ending *ending, uint64_t end_tick);
 void scope_close_error(struct scope *scope, PyObject *error);
 void scope_close_raised(struct scope *scope); /* by the exception that is set, and stays so */
 PyObject *span_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
@@ -301,12 +317,68 @@ PyObject *driven_wrap(struct traced_function *function, PyObject *inner, PyObjec
                       Py_ssize_t nargs, PyObject *kwnames);
 int driven_init(void);
 
+/* What names of arguments say; learn_keywords goes before any record is open. */
+Py_ssize_t parameter_index(const struct site *site, PyObject *name);
+void learn_keywords(const struct site *site, PyObject *kwnames);
+enum parameter_rule keyword_rule(const struct site *site, PyObject *name, Py_ssize_t index);
+bool is_credential(PyObject *value);
+
 /* foreign.c */
-PyObject *foreign_adopt(PyObject *module, PyObject *args);
-PyObject *foreign_forget(PyObject *module, PyObject *type);
+/* How the calls of one foreign function are recorded; immutable. */
+struct foreign {
+    PyObject ob_base;
+    struct site *site;
+    unsigned flags; /* enum scope_flags */
+    bool plain; /* arguments need nothing but their values */
+    bool told; /* one of the objects below is there */
+    uint64_t addresses; /* bit i: an int as argument i is an address; FOREIGN_RESULT_BIT */
+    PyObject *formatters; /* owned tuple, or NULL; an item may be None */
+    PyObject *before, *after, *failure, *get_errno; /* owned, or NULL */
+};
+#define FOREIGN_RESULT_BIT (1ull << 63)
+struct foreign_call {
+    struct scope scope;
+    struct foreign *foreign; /* owned */
+    PyObject *args; /* owned tuple, or NULL while no hook needs one */
+    PyObject *begun; /* owned, or NULL: what `before` gave */
+    long errno_before;
+};
+/* How many hooks of foreign functions run in this thread: calls inside are not recorded. */
+extern __thread unsigned foreign_hooks_running THREAD_MODEL;
+/* True if the call is to be recorded; then exactly one foreign_end follows.  `tuple`:
+ * the positional arguments as one, where the caller has it, else NULL.  A keyword's value
+ * stands behind the positional arguments, as in a vectorcall. */
+bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject *tuple,
+                   PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+void foreign_end(struct foreign_call *call, PyObject *result); /* NULL: it raised */
 PyObject *foreign_streams(PyObject *module, PyObject *unused);
 
+/* foreign_type.c */
+extern PyTypeObject *foreign_type;
+int foreign_init(PyObject *module);
+
+/* foreign_ctypes.c */
+PyObject *foreign_adopt(PyObject *module, PyObject *args);
+PyObject *foreign_forget(PyObject *module, PyObject *type);
+
+/* foreign_cffi.c */
+PyObject *foreign_take(PyObject *module, PyObject *args);
+PyObject *foreign_release(PyObject *module, PyObject *function);
+
+/* foreign_proxy.c */
+int foreign_proxy_init(PyObject *module);
+
 /* records.c */
+/* The items of a dict as plain values; owned. */
+struct fields {
+    Py_ssize_t count;
+    PyObject **keys, **items;
+    uint64_t objects; /* as in struct values; fields past 64 are shown as text */
+};
+bool fields_make(struct fields *fields, PyObject *dict); /* false: an exception is set */
+void fields_release(struct fields *fields);
+uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key);
+bool put_fields(struct event *event, const struct fields *fields); /* false: cut */
 PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
@@ -498,7 +570,8 @@ static inline bool value_is_plain(PyObject *value)
 {
     PyTypeObject *type = Py_TYPE(value);
     return type == &PyLong_Type || type == &PyUnicode_Type || type == &PyFloat_Type ||
-           type == &PyBool_Type || value == Py_None || type == &PyBytes_Type;
+           type == &PyBool_Type || value == Py_None || type == &PyBytes_Type ||
+           type == address_type;
 }
 
 static inline uint8_t *put_value(uint8_t *p, const uint8_t *end, PyObject *value, bool object)
@@ -577,7 +650,7 @@ struct summaries {
     struct values plain;
     PyObject **owned; /* NULL when nothing had to be summarised */
 };
-int values_init(void);
+int values_init(PyObject *module);
 bool summaries_make(struct summaries *summaries, const struct values *values);
 void summaries_release(struct summaries *summaries);
 

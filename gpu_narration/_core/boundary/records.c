@@ -5,14 +5,7 @@
 #define TEXT_BYTES_MAX 6000u /* of a narration's human text and target */
 #define FIELDS_MAX 256
 
-/* The items of a dict as plain values; owned. */
-struct fields {
-    Py_ssize_t count;
-    PyObject **keys, **items;
-    uint64_t objects; /* as in struct values; fields past 64 are shown as text */
-};
-
-static void fields_release(struct fields *fields)
+void fields_release(struct fields *fields)
 {
     for (Py_ssize_t i = 0; i < fields->count; i++) {
         Py_DECREF(fields->keys[i]);
@@ -23,7 +16,7 @@ static void fields_release(struct fields *fields)
     fields->keys = NULL;
 }
 
-static bool fields_make(struct fields *fields, PyObject *dict)
+bool fields_make(struct fields *fields, PyObject *dict)
 {
     memset(fields, 0, sizeof *fields);
     if (dict == NULL || dict == Py_None)
@@ -64,7 +57,7 @@ static bool fields_make(struct fields *fields, PyObject *dict)
 }
 
 /* A name of a field by its id where it is a constant, else in full. */
-static uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key)
+uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key)
 {
     uint32_t id = string_constant_id(key);
     if (id != 0)
@@ -72,7 +65,7 @@ static uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key)
     return put_named(p, end, GN_NAME, key);
 }
 
-static void put_fields(struct event *event, const struct fields *fields)
+bool put_fields(struct event *event, const struct fields *fields)
 {
     for (Py_ssize_t i = 0; i < fields->count; i++) {
         bool object = i < 64 && (fields->objects >> i & 1);
@@ -80,8 +73,9 @@ static void put_fields(struct event *event, const struct fields *fields)
         if (p != NULL)
             p = put_value(p, event->end, fields->items[i], object);
         if (!event_advance(event, p, fields->count - i))
-            return;
+            return false;
     }
+    return true;
 }
 
 static bool text_argument(PyObject *value, const char *name)
@@ -127,7 +121,7 @@ static PyObject *emit(struct site *site, PyObject *const *names, const struct fi
         if (!event_advance(&event, p, 1))
             break;
     }
-    put_fields(&event, fields);
+    (void)put_fields(&event, fields);
     int64_t id = event_commit(&event);
     if (core.nvtx_on)
         nvtx_mark(thread, site, id);
@@ -186,7 +180,7 @@ static PyObject *put_stream(uint32_t stream, uint32_t site, PyObject *lead, PyOb
     uint8_t bytes[GN_RECORD_BIG - GN_RECORD_HEAD_WIDE];
     struct event event = {.p = bytes, .end = bytes + sizeof bytes - 3};
     if (event_advance(&event, put_value(event.p, event.end, lead, false), fields.count + 1))
-        put_fields(&event, &fields);
+        (void)put_fields(&event, &fields);
     fields_release(&fields);
     enum gn_result result =
         gn_recording_put(core.recording, stream, site, bytes, (size_t)(event.p - bytes));

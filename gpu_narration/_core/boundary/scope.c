@@ -144,6 +144,20 @@ static void put_error(struct event *event, PyObject *error, PyObject *text)
         (void)event_advance(event, put_string(event->p, event->end, text, ERROR_TEXT_MAX), 1);
 }
 
+static bool put_result(struct event *event, const struct ending_more *more,
+                       const struct values *result)
+{
+    if (more->name != NULL)
+        return event_advance(event, put_named(event->p, event->end, GN_STR8, more->name), 2) &&
+               event_advance(event, put_string(event->p, event->end, more->meaning,
+                                               ERROR_TEXT_MAX), 1);
+    if (more->address && result->count > 0 && PyLong_CheckExact(result->items[0])) {
+        uint64_t address = PyLong_AsUnsignedLongLongMask(result->items[0]);
+        return event_advance(event, gn_put_wide(event->p, event->end, GN_POINTER, address), 1);
+    }
+    return event_put_values(event, result, 0);
+}
+
 /* ---- closing ---- */
 
 /* Ends the scope for the thread that opened it, which is not this one.  The lock
@@ -175,6 +189,9 @@ static void write_end(const struct scope *scope, uint64_t end_tick, const struct
     event.p = gn_put_int(p, event.end, (int64_t)(end_tick - scope->start_tick));
     if (ending->error != NULL)
         put_error(&event, ending->error, text);
+    else if (UNLIKELY(ending->more != NULL))
+        (void)(put_result(&event, ending->more, result) &&
+               (ending->more->fields == NULL || put_fields(&event, ending->more->fields)));
     else if (ending->masked && result->count > 0)
         (void)event_advance(&event, gn_put_tag(event.p, event.end, GN_MASKED), 1);
     else
@@ -230,7 +247,11 @@ static void close_recorded(struct scope *scope, uint64_t end_tick, const struct 
 
 void scope_close(struct scope *scope, const struct ending *ending)
 {
-    uint64_t end_tick = gn_clock_ticks();
+    scope_close_at(scope, ending, gn_clock_ticks());
+}
+
+void scope_close_at(struct scope *scope, const struct ending *ending, uint64_t end_tick)
+{
     if (scope->id == 0)
         return;
     PyObject *failure = ending->failure;

@@ -10,7 +10,7 @@ from types import ModuleType, TracebackType
 from typing import Any, Self
 
 from gpu_narration._errors import internal_error
-from gpu_narration.ffi.ctypes_calls import TracedLibrary, trace_library
+from gpu_narration.ffi.libraries import TracedLibrary, trace_library
 from gpu_narration.ffi.llama.imports import Watch
 from gpu_narration.ffi.llama.library import Library
 from gpu_narration.ffi.llama.preset import describe
