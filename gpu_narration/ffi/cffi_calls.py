@@ -89,6 +89,12 @@ def _pointers(function: Any) -> tuple[int, bool]:
     return nullable * RESULT_IS_ADDRESS, nullable
 
 
+def address_of(function: Any) -> int:
+    """The address of the code of a function in ABI mode."""
+    backend: Any = sys.modules["_cffi_backend"]
+    return int(backend.cast(backend.new_primitive_type("uintptr_t"), function))
+
+
 def library_name(lib: Any) -> str:
     """Of the file that was opened, or of the compiled module."""
     kind = type(lib).__name__

@@ -171,7 +171,7 @@ def address_of(function: Any) -> int:
 def symbol(function: Any) -> str:
     """A function's name: as it was looked up, or as the dynamic linker knows it."""
     name = getattr(function, "__name__", None)
-    return name if isinstance(name, str) else _linked_name(address_of(function))
+    return name if isinstance(name, str) else linked_name(address_of(function))
 
 
 class _Symbol(ctypes.Structure):
@@ -185,7 +185,7 @@ class _Symbol(ctypes.Structure):
     )
 
 
-def _linked_name(address: int) -> str:
+def linked_name(address: int) -> str:
     """What the dynamic linker calls the function at an address."""
     found = _Symbol()
     look: Any = getattr(ctypes.PyDLL(None), "dladdr", None)

@@ -151,6 +151,8 @@ def _is_python(function: Any) -> bool:
 def _name_of(function: Any) -> str:
     if ctypes_calls.is_function(function):
         return ctypes_calls.symbol(function)
+    if cffi_calls.is_function(function) and type(function) is not BuiltinFunctionType:
+        return ctypes_calls.linked_name(cffi_calls.address_of(function))
     name = getattr(function, "__name__", None)
     return name if isinstance(name, str) else type(function).__name__
 

@@ -237,6 +237,6 @@ def handles() -> tuple[TracedLibrary, ...]:
 def _name(lib: Any) -> str:
     if isinstance(lib, ctypes.CDLL):
         return ctypes_calls.library_name(lib)
-    if isinstance(lib, ModuleType):
-        return lib.__name__.rpartition(".")[2].strip("_") or "ffi"
-    return cffi_calls.library_name(lib)
+    if cffi_calls.is_library(lib):  # which says of itself that it is a module
+        return cffi_calls.library_name(lib)
+    return lib.__name__.rpartition(".")[2].strip("_") or "ffi"

@@ -165,7 +165,7 @@ def test_tracing_twice_gives_the_first_handle(lib: Any) -> None:
 def test_tracing_twice_with_other_options_is_an_error_that_names_them(lib: Any) -> None:
     with (
         trace_library(lib),
-        pytest.raises(AlreadyTracedError, match="another actor and include; .* untrace"),
+        pytest.raises(AlreadyTracedError, match="another actor and include"),
     ):
         trace_library(lib, actor="other", include="a*")
 
