@@ -123,11 +123,13 @@ def _some(calls: cffi_calls.CffiCalls, given: Options) -> cffi_calls.CffiCalls:
 
 
 def _warning(actor: str, escaped: tuple[Escaped, ...]) -> str:
-    count = f"more than {MOST}" if len(escaped) > MOST else str(len(escaped))
+    count = f"more than {MOST} names hold" if len(escaped) > MOST else f"{len(escaped)} names hold"
+    if len(escaped) == 1:
+        count = "one name holds"
     shown = ", ".join(f"{place} ({function})" for function, place in escaped[:_SHOWN])
     more = ", …" if len(escaped) > _SHOWN else ""
     return (
-        f"{count} names hold functions of {actor} as they were before; calls through them are "
+        f"{count} functions of {actor} as they were before; calls through them are "
         f"not recorded: {shown}{more}; trace the library before they are imported "
         "[escaped-names]"
     )

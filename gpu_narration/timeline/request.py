@@ -24,6 +24,9 @@ _LOADS = ("llama_model_load", "llama_load_model")
 _CONTEXTS = frozenset({"llama_init_from_model", "llama_new_context_with_model"})
 _SAMPLES = ("llama_sampler_sample", "llama_sample_token")
 
+#: Fields of a call that belong to what came before it begin so.
+_BEFORE = "before_"
+
 NOT_COMPLETED = "no call waited for it"
 NO_FIRST = "nothing was sampled and no call waited for the first batch"
 
@@ -137,6 +140,8 @@ class RequestReader:
         self._request = Request(correlation or "")
         self._annotations = annotations
         self._open: dict[tuple[int, int], _Call] = {}
+        #: Contexts whose last step was the request's.
+        self._mine_last: set[_Key] = set()
         self._pending: dict[_Key, list[Step]] = {}
         self._models: dict[_Key, dict[str, Value]] = {}
         self._contexts: dict[_Key, tuple[int | None, dict[str, Value]]] = {}
@@ -189,6 +194,11 @@ class RequestReader:
     def _begin(self, event: Event, name: str, *, mine: bool) -> None:
         context = _argument(event, LLAMA_WAITS.get(name, 0))
         call = _Call(name, _key(event, context), event.fields, _argument(event, 0))
+        if call.key in self._mine_last:
+            # What was counted between the last reading and this call.
+            self._count(event.fields, _BEFORE)
+        if name in STEPS:
+            (self._mine_last.add if mine else self._mine_last.discard)(call.key)
         if mine and name in STEPS:
             call.step = Step(
                 name,
@@ -228,9 +238,14 @@ class RequestReader:
             if request.first_token_ns is None:
                 request.first_token_ns = event.monotonic_ns - request.begin_ns
                 request.first_token_by = name
-        for field_name, value in {**event.fields, **self._annotations(event)}.items():
-            if field_name.startswith("perf_") and is_number(value):
-                request.counted[field_name] = request.counted.get(field_name, 0) + value
+        self._count(event.fields, "")
+
+    def _count(self, fields: Mapping[str, Value], prefix: str) -> None:
+        counted = self._request.counted
+        for name, value in fields.items():
+            if name.startswith(f"{prefix}perf_") and is_number(value):
+                plain = name.removeprefix(prefix)
+                counted[plain] = counted.get(plain, 0) + value
 
     def _made(self, event: Event, call: _Call) -> None:
         """A model or a context, by its address."""

@@ -107,9 +107,7 @@ def test_a_callback_from_a_thread_of_c_is_a_thread_of_the_trace(tmp_path: Path, 
     callback = ffi.callback("int(int)", lambda value: lib.add(value, 1))
     results: list[int] = []
     with trace_library(lib):
-        seen = recorded(
-            tmp_path, lambda: results.append(lib.call_back_on_a_thread(callback, 21))
-        )
+        seen = recorded(tmp_path, lambda: results.append(lib.call_back_on_a_thread(callback, 21)))
 
     outer, inner = seen.begins(Kind.FOREIGN)
     assert (results, outer.thread == inner.thread, inner.span) == ([22], False, None)

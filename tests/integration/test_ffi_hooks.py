@@ -34,7 +34,7 @@ def contained(monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, int]]:
     """What was contained while failures of ours do not end the process."""
     monkeypatch.delenv("GPU_NARRATION_RAISE_INTERNAL", raising=False)
     monkeypatch.setattr(internal_error, "counts", {})
-    yield internal_error.counts
+    return internal_error.counts
 
 
 def _calls(tmp_path: Path, lib: Any, program: Any, **how: Any) -> Seen:
@@ -145,8 +145,8 @@ def test_an_int_for_a_pointer_is_an_address(tmp_path: Path, lib: Any) -> None:
 @pytest.mark.parametrize(
     "make",
     [
-        lambda number: ctypes.byref(number),
-        lambda number: ctypes.pointer(number),
+        ctypes.byref,
+        ctypes.pointer,
         lambda number: ctypes.c_void_p(ctypes.addressof(number)),
         lambda number: ctypes.cast(ctypes.byref(number), ctypes.c_char_p),
     ],
@@ -325,13 +325,11 @@ def test_an_interrupt_inside_a_hook_is_the_programs(tmp_path: Path, lib: Any) ->
 
     def program() -> None:
         with pytest.raises(KeyboardInterrupt):
-            lib.add(2, 3)
-            for _ in range(1000):
-                pass
+            [lib.add(2, 3) for _ in range(2)]
 
     seen = _calls(tmp_path, lib, program, describe={"add": Function(before=before)})
 
-    assert len(seen.ends(Kind.FOREIGN)) == 1
+    assert [end.outcome for end in seen.ends(Kind.FOREIGN)] == [Outcome.OK]
 
 
 def test_a_preset_may_be_a_callable(tmp_path: Path, lib: Any) -> None:

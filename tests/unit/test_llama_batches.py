@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import ctypes
-from dataclasses import dataclass, field
+from typing import Any
 
 import pytest
 
-from gpu_narration.ffi.llama.batches import NO_POSITION, reader
+from gpu_narration.ffi.llama.batches import NO_POSITION, looker, reads
 
 
 class Batch(ctypes.Structure):
@@ -19,16 +19,6 @@ class Batch(ctypes.Structure):
         ("n_seq_id", ctypes.POINTER(ctypes.c_int32)),
         ("seq_id", ctypes.POINTER(ctypes.POINTER(ctypes.c_int32))),
     )
-
-
-@dataclass
-class Counters:
-    """Notes of which contexts the counters were settled."""
-
-    settled: list[int] = field(default_factory=list)
-
-    def settle(self, context: int) -> None:
-        self.settled.append(context)
 
 
 def batch(*tokens: tuple[int, int]) -> Batch:
@@ -47,7 +37,7 @@ def batch(*tokens: tuple[int, int]) -> Batch:
 
 
 def read(made: Batch) -> dict[str, object]:
-    return reader(Counters())((0x1000, made))  # type: ignore[arg-type]
+    return looker(lambda _context: {})((0x1000, made))
 
 
 @pytest.mark.parametrize(
@@ -87,10 +77,31 @@ def test_an_empty_batch_is_read_without_its_arrays() -> None:
 
 
 def test_what_one_run_of_decodes_moved_is_told_before_the_next_prefill() -> None:
-    counters = Counters()
-    before = reader(counters)  # type: ignore[arg-type]
+    settled = []
+    look = looker(lambda context: settled.append(context) or {"before_perf_decode_tokens": 4})
 
-    before((0x1000, batch((7, 0))))
-    before((0x1000, batch((0, 0), (1, 0))))
+    look((0x1000, batch((7, 0))))
+    fields = look((0x1000, batch((0, 0), (1, 0))))
 
-    assert counters.settled == [0x1000]
+    assert (settled, fields["before_perf_decode_tokens"]) == ([0x1000], 4)
+
+
+def test_a_batch_as_llama_h_has_it_is_read_in_c() -> None:
+    found = reads([ctypes.c_void_p, Batch])
+
+    assert found is not None
+    assert [(read.name, read.offset, read.through) for read in found.numbers] == [
+        ("n_tokens", Batch.n_tokens.offset, False),
+        ("position", Batch.pos.offset, True),
+    ]
+
+
+class Wide(ctypes.Structure):
+    _fields_ = (("n_tokens", ctypes.c_int64), ("pos", ctypes.POINTER(ctypes.c_int32)))
+
+
+@pytest.mark.parametrize(
+    "argtypes", [None, [], [ctypes.c_void_p], [ctypes.c_void_p, ctypes.c_void_p], [None, Wide]]
+)
+def test_a_batch_that_is_declared_otherwise_is_not_read_in_c(argtypes: Any) -> None:
+    assert reads(argtypes) is None

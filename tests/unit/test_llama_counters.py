@@ -1,4 +1,4 @@
-"""llama.cpp's performance counters as differences: paced, settled, reset."""
+"""llama.cpp's performance counters as differences: from zero, from a reset, told apart."""
 
 from __future__ import annotations
 
@@ -6,8 +6,7 @@ from dataclasses import dataclass
 
 import pytest
 
-from gpu_narration.ffi.llama import counters as room
-from gpu_narration.ffi.llama.counters import PACE_NS, Counters
+from gpu_narration.ffi.llama.counters import Counters
 
 CONTEXT = 0x1000
 
@@ -24,30 +23,23 @@ class Data:
 
 
 class Bench:
-    """A context whose counters and whose time the test sets."""
+    """A context whose counters the test sets."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
         self.data = Data()
-        self.now_ns = 0
-        self.readings = 0
-        self.annotated: list[tuple[int, dict[str, object]]] = []
-        monkeypatch.setattr(room.time, "monotonic_ns", lambda: self.now_ns)
-        monkeypatch.setattr(room, "annotate", lambda span, f: self.annotated.append((span, f)))
         self.counters = Counters(self._read)
 
     def _read(self, context: int) -> Data:
         assert context == CONTEXT
-        self.readings += 1
         return self.data
 
-    def moved(self, span: int = 1, later_ns: int = PACE_NS) -> dict[str, object] | None:
-        self.now_ns += later_ns
-        return self.counters.moved(CONTEXT, span)
+    def moved(self) -> dict[str, int]:
+        return self.counters.moved(CONTEXT)
 
 
 @pytest.fixture
-def bench(monkeypatch: pytest.MonkeyPatch) -> Bench:
-    return Bench(monkeypatch)
+def bench() -> Bench:
+    return Bench()
 
 
 def test_the_first_difference_is_from_where_the_context_began(bench: Bench) -> None:
@@ -60,7 +52,7 @@ def test_the_first_difference_is_from_where_the_context_began(bench: Bench) -> N
 def test_of_a_context_that_was_there_before_only_later_differences_are_known(bench: Bench) -> None:
     bench.data = Data(t_eval_ms=9.0, n_eval=90)
 
-    assert bench.moved() is None
+    assert bench.moved() == {}
     bench.data = Data(t_eval_ms=9.5, n_eval=95)
     assert bench.moved() == {"perf_decode_tokens": 5, "perf_decode_ns": 500_000}
 
@@ -72,26 +64,20 @@ def test_one_decode_is_told_from_none_though_llama_cpp_counts_both_as_one(bench:
     assert bench.moved() == {"perf_decode_tokens": 1, "perf_decode_ns": 70_000}
 
 
-def test_counters_are_read_once_a_millisecond_at_most(bench: Bench) -> None:
+def test_nothing_is_told_where_nothing_moved(bench: Bench) -> None:
     bench.counters.begin(CONTEXT)
-    before = bench.readings
 
-    for _ in range(10):
-        bench.moved(later_ns=PACE_NS // 10)
-
-    assert bench.readings - before == 1
+    assert bench.moved() == {}
 
 
-def test_what_was_not_read_annotates_the_last_span_before_something_new(bench: Bench) -> None:
+def test_what_is_told_before_something_new_says_that_it_came_before(bench: Bench) -> None:
     bench.counters.begin(CONTEXT)
-    bench.moved(span=1)
     bench.data = Data(t_eval_ms=0.2, n_eval=2)
-    assert bench.moved(span=77, later_ns=10) is None
 
-    bench.counters.settle(CONTEXT)
-    bench.counters.settle(CONTEXT)
+    told = bench.counters.settle(CONTEXT)
 
-    assert bench.annotated == [(77, {"perf_decode_tokens": 2, "perf_decode_ns": 200_000})]
+    assert told == {"before_perf_decode_tokens": 2, "before_perf_decode_ns": 200_000}
+    assert bench.counters.settle(CONTEXT) == {}
 
 
 @pytest.mark.parametrize("began_ms", [6.0, 5.0], ids=["beginning set anew", "smaller counts"])
@@ -122,4 +108,4 @@ def test_a_library_without_counters_tells_nothing() -> None:
     counters = Counters(None)
     counters.begin(CONTEXT)
 
-    assert (counters.can_read, counters.moved(CONTEXT, 1)) == (False, None)
+    assert (counters.can_read, counters.moved(CONTEXT)) == (False, {})

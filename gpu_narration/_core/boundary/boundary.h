@@ -17,6 +17,7 @@
  *   driven.c     its coroutines, generators and async generators
  *   foreign.c    calls of foreign functions: how they begin and end
  *   foreign_type.c    Foreign: what is told of such a function
+ *   foreign_reads.c   numbers in structures among the arguments
  *   foreign_ctypes.c  ctypes functions, which change their class
  *   foreign_cffi.c    functions of cffi, which stay what they are
  *   foreign_proxy.c   ForeignFunction, round any other callable
@@ -334,6 +335,9 @@ struct foreign {
     uint64_t addresses; /* bit i: an int as argument i is an address; FOREIGN_RESULT_BIT */
     PyObject *formatters; /* owned tuple, or NULL; an item may be None */
     PyObject *before, *after, *failure, *get_errno; /* owned, or NULL */
+    struct foreign_reads *reads; /* owned, or NULL */
+    int64_t pace_ns; /* `after` is asked once in that time at most */
+    uint64_t asked_tick; /* when it was last; under the GIL */
 };
 #define FOREIGN_RESULT_BIT (1ull << 63)
 struct foreign_call {
@@ -341,6 +345,7 @@ struct foreign_call {
     struct foreign *foreign; /* owned */
     PyObject *args; /* owned tuple, or NULL while no hook needs one */
     PyObject *begun; /* owned, or NULL: what `before` gave */
+    bool usual; /* its numbers say so: recorded without the hook `before` */
     long errno_before;
 };
 /* How many hooks of foreign functions run in this thread: calls inside are not recorded. */
@@ -356,6 +361,34 @@ PyObject *foreign_streams(PyObject *module, PyObject *unused);
 /* foreign_type.c */
 extern PyTypeObject *foreign_type;
 int foreign_init(PyObject *module);
+
+/* foreign_reads.c */
+#define READS_MAX 4
+struct foreign_read {
+    PyObject *name; /* owned, interned */
+    Py_ssize_t offset; /* bytes from the structure's beginning */
+    bool through; /* a pointer stands there, to the first of as many as the first number says */
+};
+struct foreign_reads {
+    PyTypeObject *type; /* owned: of the argument; no other is looked into */
+    Py_ssize_t argument, needs; /* position; bytes that the structure must have */
+    int64_t usual; /* first number of calls of which there is no more to tell */
+    PyObject *usual_name, *usual_text; /* owned, or NULL: a field that such calls have */
+    unsigned count;
+    struct foreign_read items[READS_MAX];
+};
+struct numbers {
+    unsigned count;
+    int64_t value[READS_MAX];
+    bool known[READS_MAX];
+    bool usual; /* the first is the usual one, and the others are known and not 0 */
+};
+bool reads_take(const struct foreign_reads *reads, PyObject *const *args, Py_ssize_t nargs,
+                struct numbers *numbers);
+bool put_numbers(struct event *event, const struct foreign_reads *reads,
+                 const struct numbers *numbers);
+void reads_free(struct foreign_reads *reads);
+PyObject *foreign_reads(PyObject *module, PyObject *args);
 
 /* foreign_ctypes.c */
 PyObject *foreign_adopt(PyObject *module, PyObject *args);

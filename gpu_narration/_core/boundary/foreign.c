@@ -60,7 +60,7 @@ static PyObject *ask(PyObject *callable, PyObject *const *args, size_t nargs)
 static void ask_before(struct foreign_call *call)
 {
     struct foreign *foreign = call->foreign;
-    if (foreign->before != NULL)
+    if (foreign->before != NULL && !call->usual)
         call->begun = ask(foreign->before, &call->args, 1);
     if (foreign->get_errno != NULL) {
         PyObject *number = PyObject_CallNoArgs(foreign->get_errno);
@@ -146,7 +146,7 @@ static bool put_told(struct event *event, const struct foreign *foreign,
 }
 
 static void open_record(struct foreign_call *call, const struct values *values, PyObject *kwnames,
-                        const struct fields *fields)
+                        const struct fields *fields, const struct numbers *numbers)
 {
     const struct foreign *foreign = call->foreign;
     struct site *site = foreign->site;
@@ -157,6 +157,8 @@ static void open_record(struct foreign_call *call, const struct values *values, 
     bool whole = LIKELY(foreign->plain && kwnames == NULL)
                      ? event_put_values(&event, values, 0)
                      : put_told(&event, foreign, values, kwnames);
+    if (numbers != NULL && whole)
+        whole = put_numbers(&event, foreign->reads, numbers);
     if (fields != NULL && whole)
         (void)put_fields(&event, fields);
     struct thread_state *thread = event.thread;
@@ -165,7 +167,8 @@ static void open_record(struct foreign_call *call, const struct values *values, 
     scope_opened(&call->scope, thread, site, id, tick, true);
 }
 
-static void begin_told(struct foreign_call *call, const struct values *values, PyObject *kwnames)
+static void begin_told(struct foreign_call *call, const struct values *values, PyObject *kwnames,
+                       const struct numbers *numbers)
 {
     const struct foreign *foreign = call->foreign;
     ask_before(call);
@@ -181,7 +184,7 @@ static void begin_told(struct foreign_call *call, const struct values *values, P
     }
     struct summaries plain;
     if (values_prepare(&plain, &given)) {
-        open_record(call, &plain.plain, kwnames, &fields);
+        open_record(call, &plain.plain, kwnames, &fields, numbers);
         values_done(&plain);
     }
     fields_release(&fields);
@@ -198,6 +201,7 @@ bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject 
     call->foreign = (struct foreign *)Py_NewRef((PyObject *)foreign);
     call->args = NULL;
     call->begun = NULL;
+    call->usual = false;
     call->errno_before = 0;
     call->scope.id = 0;
     if (UNLIKELY(kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0))
@@ -212,11 +216,14 @@ bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject 
             Py_DECREF((PyObject *)foreign);
             return false;
         }
-        begin_told(call, &values, kwnames);
+        struct numbers read;
+        bool has_read = foreign->reads != NULL && reads_take(foreign->reads, args, nargs, &read);
+        call->usual = has_read && read.usual;
+        begin_told(call, &values, kwnames, has_read ? &read : NULL);
     } else {
         struct summaries plain;
         if (values_prepare(&plain, &values)) {
-            open_record(call, &plain.plain, kwnames, NULL);
+            open_record(call, &plain.plain, kwnames, NULL, NULL);
             values_done(&plain);
         }
     }
@@ -336,13 +343,27 @@ static PyObject *ask_after(const struct foreign_call *call, PyObject *result, ui
     return told;
 }
 
+/* Whether it is time to ask `after` again; `foreign` is told of it. */
+static bool is_due(struct foreign *foreign, uint64_t tick)
+{
+    if (foreign->pace_ns > 0) {
+        if (foreign->asked_tick != 0 &&
+            ticks_to_ns(tick - foreign->asked_tick, tick) < foreign->pace_ns)
+            return false;
+        foreign->asked_tick = tick;
+    }
+    return true;
+}
+
 static void end_told(struct foreign_call *call, PyObject *result, uint64_t end_tick)
 {
-    const struct foreign *foreign = call->foreign;
+    struct foreign *foreign = call->foreign;
     struct failure failure;
     bool own = false;
     bool failed = find_failure(&failure, foreign->failure, result);
-    PyObject *dict = foreign->after == NULL ? NULL : ask_after(call, result, end_tick);
+    PyObject *dict = foreign->after != NULL && is_due(foreign, end_tick)
+                         ? ask_after(call, result, end_tick)
+                         : NULL;
     if (failed && PyLong_Check(result) && !PyBool_Check(result))
         add_field(&dict, &own, "status", result);
     if (foreign->get_errno != NULL)

@@ -119,6 +119,7 @@ static PyMethodDef functions[] = {
     {"foreign_forget", foreign_forget, METH_O, NULL},
     {"foreign_take", foreign_take, METH_VARARGS, NULL},
     {"foreign_release", foreign_release, METH_O, NULL},
+    {"foreign_reads", foreign_reads, METH_VARARGS, NULL},
     {"foreign_streams", foreign_streams, METH_NOARGS, NULL},
     {"set_correlation", strand_set_correlation, METH_O, NULL},
     {"set_hooks", FASTCALL(set_hooks), METH_VARARGS | METH_KEYWORDS, NULL},

@@ -60,8 +60,7 @@ class Installed:
         self._watch.end()
         atexit.unregister(self._let_go_of_logs)
         self._let_go_of_logs()
-        for library, traced in self._traced.values():
-            library.counters.settle_all()
+        for _, traced in self._traced.values():
             traced.untrace()
         self._traced.clear()
         self._installed = False

@@ -41,10 +41,6 @@ class Library:
             self.declared("llama_perf_context") or self.declared("llama_get_timings")
         )
 
-    def has(self, name: str) -> bool:
-        """Whether the library exports a function."""
-        return hasattr(self._quick, name)
-
     def function(self, name: str, *, waits: bool = False) -> Callable[..., Any] | None:
         """A function of the library; None if it has none of that name.  ``waits``: it may
         take long, and lets the GIL go.
@@ -66,6 +62,10 @@ class Library:
             return None
         function.restype, function.argtypes = known.restype, known.argtypes
         return function  # type: ignore[no-any-return]
+
+    def argtypes(self, name: str) -> Any:
+        """The argument types that the binding declares; None where it does not."""
+        return getattr(self._lib.__dict__.get(name), "argtypes", None)
 
     def parameters(self, name: str) -> tuple[str, ...]:
         """The names of a function's parameters, as far as the binding's stubs tell them."""

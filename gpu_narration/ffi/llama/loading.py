@@ -87,11 +87,12 @@ class Loading:
         self._library.counters.begin(address(context))
         return fields
 
-    def before_free(self, args: tuple[Any, ...]) -> None:
+    def before_free(self, args: tuple[Any, ...]) -> dict[str, int]:
         """A context goes: what its counters still hold is told."""
         context = address(args[0]) if args else 0
-        self._library.counters.settle(context)
+        moved = self._library.counters.settle(context)
         self._library.counters.forget(context)
+        return moved
 
     def _listen(self) -> None:
         self._library.logs.listen()

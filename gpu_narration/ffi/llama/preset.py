@@ -12,7 +12,8 @@ from gpu_narration._types import LLAMA_WAITS
 from gpu_narration.ffi.description import Fields, Function
 from gpu_narration.ffi.llama import statuses
 from gpu_narration.ffi.llama.addresses import address
-from gpu_narration.ffi.llama.batches import reader
+from gpu_narration.ffi.llama.batches import looker, reads
+from gpu_narration.ffi.llama.counters import PACE_NS
 from gpu_narration.ffi.llama.library import Library
 from gpu_narration.ffi.llama.loading import Loading
 
@@ -38,9 +39,11 @@ def describe(library: Library, *, synchronize: bool) -> Callable[[str], Function
 
 def _table(library: Library, *, synchronize: bool) -> dict[str, Function]:
     loading = Loading(library)
-    read = reader(library.counters)
     finish = _synchronized(library) if synchronize else None
-    decode = Function(before=read, after=finish, failure=statuses.DECODE, own_streams=True)
+    decode = Function(
+        before=looker(library.counters.settle), reads=reads(library.argtypes("llama_decode")),
+        after=finish, failure=statuses.DECODE, own_streams=True,
+    )  # fmt: skip
     model = Function(
         before=loading.before_model, after=loading.after_model, vram=True, may_lack_memory=True,
         failure=_no_model, own_streams=True,
@@ -68,7 +71,9 @@ def _table(library: Library, *, synchronize: bool) -> dict[str, Function]:
         "llama_reset_timings": Function(before=_settle(library)),
     }
     for name, position in LLAMA_WAITS.items():
-        table[name] = Function(after=_moved(library, position), failure=_FAILURES.get(name))
+        table[name] = Function(
+            after=_moved(library, position), pace_ns=PACE_NS, failure=_FAILURES.get(name)
+        )
     return table
 
 
@@ -96,19 +101,18 @@ def _moved(library: Library, position: int) -> After | None:
     moved = library.counters.moved
 
     def after(
-        args: tuple[Any, ...], _result: Any, _elapsed_ns: int, _begun: Any, span: int
-    ) -> Fields | None:
-        context = args[position]
-        return moved(context if type(context) is int else address(context), span)
+        args: tuple[Any, ...], _result: Any, _elapsed_ns: int, _begun: Any, _span: int
+    ) -> Fields:
+        return moved(address(args[position]))
 
     return after if library.counters.can_read else None
 
 
-def _settle(library: Library) -> Callable[[tuple[Any, ...]], None]:
+def _settle(library: Library) -> Callable[[tuple[Any, ...]], Fields]:
     """In front of a reset, which forgets what was not read."""
 
-    def before(args: tuple[Any, ...]) -> None:
-        library.counters.settle(address(args[0]))
+    def before(args: tuple[Any, ...]) -> Fields:
+        return library.counters.settle(address(args[0]))
 
     return before
 
