@@ -28,13 +28,12 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from machine import facts
-from showing import number, show
-from turns import Spread, Turns, undisturbed
-
 import gpu_narration
 from gpu_narration import ffi
 from gpu_narration.demo.model import Shape, write
+from machine import facts
+from showing import number, show
+from turns import Spread, Turns, undisturbed
 
 BINDINGS = {"ik_llama_cpp": "ik_llama_cpp._ctypes_api", "llama_cpp": "llama_cpp.llama_cpp"}
 CONTEXT = 256
@@ -107,9 +106,7 @@ def tracing(on: bool) -> Iterator[None]:
         yield
 
 
-def measure(
-    api: Any, path: Path, tokens: int, turns: int, clock: Callable[[], int]
-) -> Turns:
+def measure(api: Any, path: Path, tokens: int, turns: int, clock: Callable[[], int]) -> Turns:
     engine = Engine(api, path)
     measured = Turns()
     with undisturbed():
@@ -170,7 +167,16 @@ def main() -> int:
                     failed += long_decode(added, rows, figures)
     del silence
     if given.json:
-        print(json.dumps({"machine": facts(), "binding": given.binding, "clock": given.clock, "rows": figures}))
+        print(
+            json.dumps(
+                {
+                    "machine": facts(),
+                    "binding": given.binding,
+                    "clock": given.clock,
+                    "rows": figures,
+                }
+            )
+        )
     else:
         show(["decode", "untraced µs", "added ns", "quartiles", "share", "limit"], rows)
     for line in failed:

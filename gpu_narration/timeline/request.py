@@ -186,7 +186,7 @@ class RequestReader:
                 row.working.add(step.begin_ns, step.begin_ns + max(0, step.completed_ns))
         if request.first_token_ns is None:
             self._first_token_without_sampling()
-        request.memory.finish(request.end_ns)
+        request.memory.finish()
         return request
 
     # ---- calls ----

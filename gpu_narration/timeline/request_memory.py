@@ -51,11 +51,8 @@ class RequestMemory:
                 self._note(reading, started=True)
             self._later.clear()
 
-    def finish(self, end_ns: int) -> None:
-        """The request ended at ``end_ns``: readings behind it are not its own."""
-        for reading in self._later:
-            if reading.monotonic_ns <= end_ns:
-                self._note(reading, started=True)
+    def finish(self) -> None:
+        """The request is over: readings behind its last event are not its own."""
         self._later.clear()
         self.devices = sorted(self._known.values(), key=lambda use: (use.process, use.device))
 
