@@ -67,7 +67,8 @@ def _model(fields: dict[str, Value]) -> str:
     offloaded, layers = fields.get("layers_offloaded"), fields.get("layers_offloadable")
     if isinstance(offloaded, int):
         of = f" of {layers}" if isinstance(layers, int) else ""
-        parts.append(f"{offloaded}{of} layers offloaded")
+        why = f" ({_word(fields, 'layers_reason')})" if "layers_reason" in fields else ""
+        parts.append(f"{offloaded}{of} layers offloaded{why}")
     elif "layers_reason" in fields:
         parts.append(f"layers offloaded unknown ({_word(fields, 'layers_reason')})")
     load_ns = fields.get("load_ns")
