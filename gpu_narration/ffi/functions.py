@@ -16,8 +16,9 @@ from gpu_narration.ffi.recipes import options, recipe
 
 F = TypeVar("F", bound=Callable[..., Any])
 
-#: Function pointers of ctypes that are traced one by one, and what is told of each.
-_single: weakref.WeakKeyDictionary[Any, _core.Foreign | None] = weakref.WeakKeyDictionary()
+#: What is told of the function pointers of ctypes that are traced one by one, by id; the
+#: reference takes its entry with it.  They cannot be hashed.
+_single: dict[int, tuple[weakref.ref[Any], _core.Foreign | None]] = {}
 #: Their classes: original → traced.  Never taken down: there are few.
 _classes: dict[type, Any] = {}
 
@@ -99,19 +100,18 @@ def untrace(target: Any) -> Any:
     if handle is not None:
         handle.untrace()
     elif ctypes_calls.is_function(target):
-        if target in _single:
-            _core.foreign_forget(type(target))
-            # The class stays adopted for the other functions of it.
-            _core.foreign_adopt(type(target), _single.get)
-            target.__class__ = _original_class(type(target))
-            del _single[target]
+        if _single.pop(id(target), None) is not None:
+            kind = type(target)
+            target.__class__ = _original_class(kind)
+            _core.foreign_forget(kind)
+            _core.foreign_adopt(kind, _told)  # for the other functions of the class
     elif cffi_calls.is_function(target):
         _core.foreign_release(target)
     return target
 
 
 def _trace_pointer(function: Any, name: str, given: Any) -> Any:
-    if function in _single:
+    if id(function) in _single:
         return function
     kind = type(function)
     if ctypes_calls.is_traced(kind):
@@ -121,17 +121,24 @@ def _trace_pointer(function: Any, name: str, given: Any) -> Any:
             next_step="give describe= to trace_library(), or end that with untrace()",
         )
     addresses, nullable = ctypes_calls.pointers(function)
-    _single[function] = recipe(
+    foreign = recipe(
         name,
         given,
         addresses=addresses,
         nullable=nullable,
         get_errno=ctypes_calls.errno_of(function),
     )
+    key = id(function)
+    _single[key] = weakref.ref(function, lambda _: _single.pop(key, None)), foreign
     if kind not in _classes:
-        _classes[kind] = ctypes_calls.traced_class(kind, _single.get)
+        _classes[kind] = ctypes_calls.traced_class(kind, _told)
     function.__class__ = _classes[kind]
     return function
+
+
+def _told(function: Any) -> _core.Foreign | None:
+    known = _single.get(id(function))
+    return None if known is None else known[1]
 
 
 def _original_class(traced_kind: type) -> Any:

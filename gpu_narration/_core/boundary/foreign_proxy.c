@@ -67,6 +67,12 @@ static PyObject *proxy_class(PyObject *self, void *closure)
     return Py_NewRef(Py_TYPE(((struct proxy *)self)->wrapped));
 }
 
+/* What a type has by itself, and would answer with in place of the wrapped function. */
+static PyObject *proxy_forward(PyObject *self, void *name)
+{
+    return PyObject_GetAttrString(((struct proxy *)self)->wrapped, name);
+}
+
 static int proxy_traverse(PyObject *self, visitproc visit, void *arg)
 {
     struct proxy *proxy = (struct proxy *)self;
@@ -137,6 +143,8 @@ static PyMethodDef proxy_methods[] = {
 
 static PyGetSetDef proxy_getset[] = {
     {"__class__", proxy_class, NULL, NULL, NULL},
+    {"__doc__", proxy_forward, NULL, NULL, "__doc__"},
+    {"__module__", proxy_forward, NULL, NULL, "__module__"},
     {"__dict__", PyObject_GenericGetDict, PyObject_GenericSetDict, NULL, NULL},
     {NULL, NULL, NULL, NULL, NULL},
 };
