@@ -7,9 +7,10 @@ from collections import Counter
 from collections.abc import Callable
 
 import pytest
+from click.testing import CliRunner
 
 from gpu_narration._types import Kind, Outcome
-from gpu_narration.cli.app import main
+from gpu_narration.cli.app import cli
 from gpu_narration.tracefile import Phase
 from tests.support.llama_programs import Ran
 
@@ -119,25 +120,28 @@ gn.stop()
     assert context.fields["kv_bytes"] == pytest.approx(256 * 2 * 2 * 64 * 2, abs=5300)
 
 
-def test_a_batch_without_a_slot_is_an_error_by_its_meaning(ran: Program) -> None:
+def test_a_batch_that_is_refused_is_an_error_by_its_meaning(ran: Program) -> None:
+    """GIVEN a full cache THEN there is no slot, and a batch behind a gap is not valid."""
     done = ran("""
+import llama_cpp
 gn.start(trace, **QUIET)
 ffi.llama.install()
 llm = load()
 statuses = []
 for i in range(4):
     llm._batch.set_batch(batch=list(range(3, 93)), n_past=90 * i, logits_all=False)
-    statuses.append(ffi_status := __import__("llama_cpp").llama_decode(llm.ctx, llm._batch.batch))
+    statuses.append(llama_cpp.llama_decode(llm.ctx, llm._batch.batch))
 gn.stop()
 tell(statuses=statuses)
 """)
 
-    assert done.said["statuses"] == [0, 0, 1, 1]
+    assert done.said["statuses"] == [0, 0, 1, -1]
     ends = done.calls(Phase.END, "llama_decode")
-    assert [end.outcome for end in ends] == [Outcome.OK] * 2 + [Outcome.ERROR] * 2
-    assert (ends[2].error_type, str(ends[2].error_text)[:23]) == (
-        "NO_KV_SLOT", "no slot in the KV cache",
-    )  # fmt: skip
+    assert [(end.outcome, end.error_type) for end in ends] == [
+        (Outcome.OK, None), (Outcome.OK, None),
+        (Outcome.ERROR, "NO_KV_SLOT"), (Outcome.ERROR, "INVALID_BATCH"),
+    ]  # fmt: skip
+    assert str(ends[2].error_text).startswith("no slot in the KV cache")
 
 
 def test_an_abort_is_an_error_by_its_meaning(ran: Program) -> None:
@@ -256,30 +260,31 @@ gn.stop()
     assert done.calls(Phase.END, "llama_synchronize") == []
 
 
-def test_the_request_is_shown_step_by_step(
-    ran: Program, capsys: pytest.CaptureFixture[str]
-) -> None:
+def spans(done: Ran, *options: str) -> str:
+    shown = CliRunner().invoke(cli, ["spans", str(done.path), "--correlation", "req-7", *options])
+    assert shown.exit_code == 0, shown.output
+    return shown.stdout
+
+
+def test_the_request_is_shown_step_by_step(ran: Program) -> None:
     done = ran(TALK, "traced")
 
-    main(["spans", str(done.path), "--correlation", "req-7"], standalone_mode=False)
-    shown = capsys.readouterr().out
-    prompt, said = done.said["usage"]["prompt_tokens"], done.said["usage"]["completion_tokens"]
+    shown = spans(done)
+    prompt = done.said["usage"]["prompt_tokens"]
+    folded = len(done.calls(Phase.BEGIN, "llama_decode")) - 1 - 4
     assert shown.startswith("Request req-7: ")
     for line in (
         "model: ", "context: 256 tokens, KV cache 122.9 KiB", "time to first token: ",
         "tokens sampled: ", "llama.cpp's own counters: prefill ", "VRAM: ", f"prefill          {prompt}",
-        f"x decode      {said - 5}",
+        f"{folded} x decode      {folded}",
     ):  # fmt: skip
         assert line in shown, shown
 
 
-def test_as_json_every_step_stands_by_itself(
-    ran: Program, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_as_json_every_step_stands_by_itself(ran: Program) -> None:
     done = ran(TALK, "traced")
 
-    main(["spans", str(done.path), "--correlation", "req-7", "--json"], standalone_mode=False)
-    request = json.loads(capsys.readouterr().out)["request"]
+    request = json.loads(spans(done, "--json"))["request"]
     decodes = done.calls(Phase.BEGIN, "llama_decode")
     assert len(request["steps"]) == len(decodes)
     assert all(step["completed_ns"] >= step["enqueued_ns"] for step in request["steps"])

@@ -52,7 +52,7 @@ tell(heard=heard["first"])
 
     levels = {1: Level.DEBUG, 2: Level.INFO, 3: Level.WARN, 4: Level.ERROR}
     whole = [
-        (levels[level], text.rstrip("\n"))
+        (levels[level], text.rstrip())
         for level, text in done.said["heard"]
         if text.endswith("\n") and text.strip(".\n") and level in levels
     ]
@@ -86,15 +86,34 @@ def test_uninstalled_the_callback_is_the_program_s_own(ran: Program, last: str) 
         OWN
         + f"""
 api.llama_log_set(first, None)
+gn.start(trace, **QUIET)
 ffi.llama.install()
 api.llama_log_set({last}, None)
 ours = current()
 ffi.llama.uninstall()
+gn.stop()
 tell(own=current() == address({last}), ours=ours not in (address(first), address(second)))
 """
     )
 
     assert done.said == {"own": True, "ours": True}
+
+
+def test_a_callback_that_was_set_before_a_recording_is_found_at_the_next_load(ran: Program) -> None:
+    done = ran(
+        OWN
+        + """
+ffi.llama.install()
+api.llama_log_set(second, None)
+gn.start(trace, **QUIET)
+load()
+gn.stop()
+tell(second=len(heard["second"]))
+"""
+    )
+
+    assert done.said["second"] > 50
+    assert len(_narrated(done)) > 50
 
 
 def test_left_alone_the_log_is_not_touched_and_what_only_it_says_is_unknown(ran: Program) -> None:

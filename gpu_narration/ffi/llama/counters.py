@@ -60,7 +60,7 @@ class Counters:
             for name in counts
             if counts[name] != base.get(name, 0)
         }
-        if was_reset and moved:
+        if was_reset:
             moved["perf_resets"] = 1
         return moved
 

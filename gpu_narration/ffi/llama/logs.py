@@ -74,14 +74,14 @@ class Logs:
         else:
             address = ctypes.cast(callback, ctypes.c_void_p).value if callback else None
             set_data = getattr(data, "value", data)
-        if address == self._address:
-            return
-        self._remember(address, set_data)
-        self._set(self._address, None)
+        self._put_ours_in_front(address, set_data)
 
     def listen(self) -> None:
         """Keeps the lines that this thread logs, for :meth:`stop_listening`."""
         if self._is_taken:
+            # Hooks run while something records: the program may have set one meanwhile.
+            if self._can_ask():
+                self._put_ours_in_front(*self._current())
             self._listeners[threading.get_ident()] = []
 
     def stop_listening(self) -> list[str]:
@@ -89,6 +89,11 @@ class Logs:
         return self._listeners.pop(threading.get_ident(), [])
 
     # ---- the library's side ----
+
+    def _put_ours_in_front(self, address: int | None, data: int | None) -> None:
+        if address != self._address:
+            self._remember(address, data)
+            self._set(self._address, None)
 
     def _can_ask(self) -> bool:
         return hasattr(self._own, "llama_log_get")
