@@ -15,7 +15,7 @@
  *   scope.c      the beginning and the end of every span; the type Span
  *   function.c   TracedFunction: trace_fn round a function
  *   driven.c     its coroutines, generators and async generators
- *   foreign.c    calls of foreign functions: how they begin and end
+ *   foreign.c    calls of foreign functions: how they begin and end; foreign.h
  *   foreign_type.c    Foreign: what is told of such a function
  *   foreign_ctypes.c  ctypes functions, which change their class
  *   foreign_cffi.c    functions of cffi, which stay what they are
@@ -261,9 +261,9 @@ extern PyTypeObject *address_type; /* an int that is shown as a pointer */
 enum scope_flags { SCOPE_GPU = 1, SCOPE_VRAM = 2, FOREIGN_HANDLE = 4, FOREIGN_STREAMS = 8 };
 struct ending {
     enum gn_outcome outcome;
+    bool masked; /* the result is not to be shown */
     PyObject *result; /* borrowed, or NULL: none to record */
     PyObject *error; /* borrowed exception, or NULL */
-    bool masked; /* the result is not to be shown */
     PyObject *failure; /* borrowed, or NULL: what failed without an exception, by name */
     const struct ending_more *more; /* or NULL */
 };
@@ -279,9 +279,10 @@ void scope_opened(struct scope *scope, struct thread_state *thread, struct site 
 void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream,
                       PyObject *const *names);
 /* Each of these ends the scope exactly once; on a scope that is not open it does
- * nothing.  The first two need that no exception is set. */
+ * nothing.  All but the last need that no exception is set. */
 void scope_close(struct scope *scope, const struct ending *ending);
 void scope_close_at(struct scope *scope, const struct ending *ending, uint64_t end_tick);
+void scope_close_value(struct scope *scope, PyObject *result); /* by a result, and no more */
 void scope_close_error(struct scope *scope, PyObject *error);
 void scope_close_raised(struct scope *scope); /* by the exception that is set, and stays so */
 PyObject *span_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
@@ -323,38 +324,8 @@ void learn_keywords(const struct site *site, PyObject *kwnames);
 enum parameter_rule keyword_rule(const struct site *site, PyObject *name, Py_ssize_t index);
 bool is_credential(PyObject *value);
 
-/* foreign.c */
-/* How the calls of one foreign function are recorded; immutable. */
-struct foreign {
-    PyObject ob_base;
-    struct site *site;
-    unsigned flags; /* enum scope_flags */
-    bool plain; /* arguments need nothing but their values */
-    bool told; /* one of the objects below is there */
-    uint64_t addresses; /* bit i: an int as argument i is an address; FOREIGN_RESULT_BIT */
-    PyObject *formatters; /* owned tuple, or NULL; an item may be None */
-    PyObject *before, *after, *failure, *get_errno; /* owned, or NULL */
-};
-#define FOREIGN_RESULT_BIT (1ull << 63)
-struct foreign_call {
-    struct scope scope;
-    struct foreign *foreign; /* owned */
-    PyObject *args; /* owned tuple, or NULL while no hook needs one */
-    PyObject *begun; /* owned, or NULL: what `before` gave */
-    long errno_before;
-};
-/* How many hooks of foreign functions run in this thread: calls inside are not recorded. */
-extern __thread unsigned foreign_hooks_running THREAD_MODEL;
-/* True if the call is to be recorded; then exactly one foreign_end follows.  `tuple`:
- * the positional arguments as one, where the caller has it, else NULL.  A keyword's value
- * stands behind the positional arguments, as in a vectorcall. */
-bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject *tuple,
-                   PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
-void foreign_end(struct foreign_call *call, PyObject *result); /* NULL: it raised */
+/* foreign.c, foreign_type.c; what they share with the rest of the foreign_*.c: foreign.h */
 PyObject *foreign_streams(PyObject *module, PyObject *unused);
-
-/* foreign_type.c */
-extern PyTypeObject *foreign_type;
 int foreign_init(PyObject *module);
 
 /* foreign_ctypes.c */

@@ -3,7 +3,7 @@
  * Who calls foreign_begin stands in foreign_ctypes.c, foreign_cffi.c and
  * foreign_proxy.c.  A function of which nothing special is told is recorded in C alone;
  * hooks and formatters are Python, run in the calling thread, and are contained. */
-#include "boundary.h"
+#include "foreign.h"
 
 __thread unsigned foreign_hooks_running THREAD_MODEL;
 
@@ -163,6 +163,23 @@ static void open_record(struct foreign_call *call, const struct values *values, 
     uint64_t tick = event.tick;
     int64_t id = event_commit(&event);
     scope_opened(&call->scope, thread, site, id, tick, true);
+}
+
+void foreign_open_summaries(struct scope *scope, struct site *site, const struct values *values)
+{
+    struct summaries plain;
+    struct event event;
+    if (!values_prepare(&plain, values))
+        return;
+    /* Asked again: summaries may have run Python code, and a new recording begun. */
+    if (site_ready(site) && event_begin(&event, site->id)) {
+        (void)event_put_values(&event, &plain.plain, 0);
+        struct thread_state *thread = event.thread;
+        uint64_t tick = event.tick;
+        int64_t id = event_commit(&event);
+        scope_opened(scope, thread, site, id, tick, true);
+    }
+    values_done(&plain);
 }
 
 static void begin_told(struct foreign_call *call, const struct values *values, PyObject *kwnames)
