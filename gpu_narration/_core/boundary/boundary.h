@@ -15,7 +15,7 @@
  *   scope.c      the beginning and the end of every span; the type Span
  *   function.c   TracedFunction: trace_fn round a function
  *   driven.c     its coroutines, generators and async generators
- *   foreign.c    calls of foreign functions: how they begin and end; foreign.h
+ *   foreign.c, foreign_end.c  calls of foreign functions: how they begin and end; foreign.h
  *   foreign_type.c    Foreign: what is told of such a function
  *   foreign_ctypes.c  ctypes functions, which change their class
  *   foreign_cffi.c    functions of cffi, which stay what they are

@@ -26,6 +26,8 @@ struct foreign_call {
 };
 /* How many hooks of foreign functions run in this thread: calls inside are not recorded. */
 extern __thread unsigned foreign_hooks_running THREAD_MODEL;
+/* Calls what a preset gave; NULL with nothing set if it failed. */
+PyObject *foreign_ask(PyObject *callable, PyObject *const *args, size_t nargs);
 /* True if the call is to be recorded; then exactly one foreign_end follows.  `tuple`:
  * the positional arguments as one, where the caller has it, else NULL.  A keyword's value
  * stands behind the positional arguments, as in a vectorcall. */
