@@ -170,7 +170,8 @@ def trace_library(
     returns.  Integers, floats, strings and bytes are recorded as they are (texts
     up to 1 KiB), structures and arrays by type and size, pointers by their address; none
     is followed, unless a formatter does so.  Where ctypes keeps errno, it is recorded
-    when the call has changed it or has failed.  The GIL is released as before.
+    when the call has changed it, or gave NULL or a negative number.  The GIL is released
+    as before.
 
     A library that is traced already with the same options is left as it is, and its
     handle comes back.  Raises :class:`~gpu_narration._errors.AlreadyTracedError` where

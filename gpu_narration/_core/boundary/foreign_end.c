@@ -115,14 +115,14 @@ static void add_field(PyObject **fields, bool *own, const char *name, PyObject *
 }
 
 /* Of the errno that ctypes keeps for the program: where the call has changed it, and
- * where it is what a failing call left. */
+ * where it gave what functions give that have set errno. */
 static void add_errno(const struct foreign_call *call, PyObject **fields, bool *own,
-                      PyObject *result, bool failed)
+                      PyObject *result)
 {
     PyObject *number = PyObject_CallNoArgs(call->foreign->get_errno);
     long value = number == NULL ? 0 : PyLong_AsLong(number);
     int64_t given;
-    bool telling = value != call->errno_before || failed || result == Py_None ||
+    bool telling = value != call->errno_before || result == Py_None ||
                    (PyLong_CheckExact(result) && int_fits(result, &given) && given < 0);
     contain();
     if (value != 0 && telling)
@@ -159,7 +159,7 @@ static void end_told(struct foreign_call *call, PyObject *result, uint64_t end_t
     if (failed && PyLong_Check(result) && !PyBool_Check(result))
         add_field(&dict, &own, "status", result);
     if (foreign->get_errno != NULL)
-        add_errno(call, &dict, &own, result, failed);
+        add_errno(call, &dict, &own, result);
     struct fields fields;
     if (!fields_make(&fields, dict)) {
         (void)internal_error("hook of a foreign function");
