@@ -46,6 +46,11 @@ class TracedLibrary:
         self._borrowed = 0
 
     @property
+    def replaced(self) -> int:
+        """How many functions a stand-in stands for; those of ctypes and cffi need none."""
+        return sum(part.count for part in self._parts if isinstance(part, modules.ModuleCalls))
+
+    @property
     def traced(self) -> bool:
         """Whether it still is."""
         return _traced.get(id(self._lib)) is self
@@ -130,8 +135,7 @@ def _warning(actor: str, escaped: tuple[Escaped, ...]) -> str:
     more = ", …" if len(escaped) > _SHOWN else ""
     return (
         f"{count} functions of {actor} as they were before; calls through them are "
-        f"not recorded: {shown}{more}; trace the library before they are imported "
-        "[escaped-names]"
+        f"not recorded: {shown}{more}; trace the library before that [escaped-names]"
     )
 
 
