@@ -279,7 +279,9 @@ CASES = (
             Ruler("empty C call", TWO_ARGUMENTS, _core.nothing),
         ),
     ),
-    Case("ffi, ctypes", ONE_ARGUMENT, traced_abs, (Ruler("plain ctypes", ONE_ARGUMENT, plain_abs),)),
+    Case(
+        "ffi, ctypes", ONE_ARGUMENT, traced_abs, (Ruler("plain ctypes", ONE_ARGUMENT, plain_abs),)
+    ),
     _calls("narrate", Block(run_narrate, bare), gpu_narration.narrate),
 )
 

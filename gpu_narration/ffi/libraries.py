@@ -46,6 +46,11 @@ class TracedLibrary:
         self._borrowed = 0
 
     @property
+    def replaced(self) -> int:
+        """How many functions a stand-in stands for; those of ctypes and cffi need none."""
+        return sum(part.count for part in self._parts if isinstance(part, modules.ModuleCalls))
+
+    @property
     def traced(self) -> bool:
         """Whether it still is."""
         return _traced.get(id(self._lib)) is self
@@ -130,8 +135,7 @@ def _warning(actor: str, escaped: tuple[Escaped, ...]) -> str:
     more = ", …" if len(escaped) > _SHOWN else ""
     return (
         f"{count} functions of {actor} as they were before; calls through them are "
-        f"not recorded: {shown}{more}; trace the library before they are imported "
-        "[escaped-names]"
+        f"not recorded: {shown}{more}; trace the library before that [escaped-names]"
     )
 
 
@@ -170,7 +174,8 @@ def trace_library(
     returns.  Integers, floats, strings and bytes are recorded as they are (texts
     up to 1 KiB), structures and arrays by type and size, pointers by their address; none
     is followed, unless a formatter does so.  Where ctypes keeps errno, it is recorded
-    when the call has changed it or has failed.  The GIL is released as before.
+    when the call has changed it, or gave NULL or a negative number.  The GIL is released
+    as before.
 
     A library that is traced already with the same options is left as it is, and its
     handle comes back.  Raises :class:`~gpu_narration._errors.AlreadyTracedError` where

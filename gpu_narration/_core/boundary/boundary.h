@@ -15,7 +15,7 @@
  *   scope.c      the beginning and the end of every span; the type Span
  *   function.c   TracedFunction: trace_fn round a function
  *   driven.c     its coroutines, generators and async generators
- *   foreign.c    calls of foreign functions: how they begin and end
+ *   foreign.c, foreign_end.c  calls of foreign functions: how they begin and end; foreign.h
  *   foreign_type.c    Foreign: what is told of such a function
  *   foreign_reads.c   numbers in structures among the arguments
  *   foreign_ctypes.c  ctypes functions, which change their class
@@ -262,9 +262,9 @@ extern PyTypeObject *address_type; /* an int that is shown as a pointer */
 enum scope_flags { SCOPE_GPU = 1, SCOPE_VRAM = 2, FOREIGN_HANDLE = 4, FOREIGN_STREAMS = 8 };
 struct ending {
     enum gn_outcome outcome;
+    bool masked; /* the result is not to be shown */
     PyObject *result; /* borrowed, or NULL: none to record */
     PyObject *error; /* borrowed exception, or NULL */
-    bool masked; /* the result is not to be shown */
     PyObject *failure; /* borrowed, or NULL: what failed without an exception, by name */
     const struct ending_more *more; /* or NULL */
 };
@@ -280,9 +280,10 @@ void scope_opened(struct scope *scope, struct thread_state *thread, struct site 
 void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream,
                       PyObject *const *names);
 /* Each of these ends the scope exactly once; on a scope that is not open it does
- * nothing.  The first two need that no exception is set. */
+ * nothing.  All but the last need that no exception is set. */
 void scope_close(struct scope *scope, const struct ending *ending);
 void scope_close_at(struct scope *scope, const struct ending *ending, uint64_t end_tick);
+void scope_close_value(struct scope *scope, PyObject *result); /* by a result, and no more */
 void scope_close_error(struct scope *scope, PyObject *error);
 void scope_close_raised(struct scope *scope); /* by the exception that is set, and stays so */
 PyObject *span_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
@@ -324,70 +325,11 @@ void learn_keywords(const struct site *site, PyObject *kwnames);
 enum parameter_rule keyword_rule(const struct site *site, PyObject *name, Py_ssize_t index);
 bool is_credential(PyObject *value);
 
-/* foreign.c */
-/* How the calls of one foreign function are recorded; immutable. */
-struct foreign {
-    PyObject ob_base;
-    struct site *site;
-    unsigned flags; /* enum scope_flags */
-    bool plain; /* arguments need nothing but their values */
-    bool told; /* one of the objects below is there */
-    uint64_t addresses; /* bit i: an int as argument i is an address; FOREIGN_RESULT_BIT */
-    PyObject *formatters; /* owned tuple, or NULL; an item may be None */
-    PyObject *before, *after, *failure, *get_errno; /* owned, or NULL */
-    struct foreign_reads *reads; /* owned, or NULL */
-    int64_t pace_ns; /* `after` is asked once in that time at most */
-    uint64_t asked_tick; /* when it was last; under the GIL */
-};
-#define FOREIGN_RESULT_BIT (1ull << 63)
-struct foreign_call {
-    struct scope scope;
-    struct foreign *foreign; /* owned */
-    PyObject *args; /* owned tuple, or NULL while no hook needs one */
-    PyObject *begun; /* owned, or NULL: what `before` gave */
-    bool usual; /* its numbers say so: recorded without the hook `before` */
-    long errno_before;
-};
-/* How many hooks of foreign functions run in this thread: calls inside are not recorded. */
-extern __thread unsigned foreign_hooks_running THREAD_MODEL;
-/* True if the call is to be recorded; then exactly one foreign_end follows.  `tuple`:
- * the positional arguments as one, where the caller has it, else NULL.  A keyword's value
- * stands behind the positional arguments, as in a vectorcall. */
-bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject *tuple,
-                   PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
-void foreign_end(struct foreign_call *call, PyObject *result); /* NULL: it raised */
+/* foreign.c, foreign_type.c; what they share with the rest of the foreign_*.c: foreign.h */
 PyObject *foreign_streams(PyObject *module, PyObject *unused);
-
-/* foreign_type.c */
-extern PyTypeObject *foreign_type;
 int foreign_init(PyObject *module);
 
 /* foreign_reads.c */
-#define READS_MAX 4
-struct foreign_read {
-    PyObject *name; /* owned, interned */
-    Py_ssize_t offset; /* bytes from the structure's beginning */
-    bool through; /* a pointer stands there, to the first of as many as the first number says */
-};
-struct foreign_reads {
-    PyTypeObject *type; /* owned: of the argument; no other is looked into */
-    Py_ssize_t argument, needs; /* position; bytes that the structure must have */
-    int64_t usual; /* first number of calls of which there is no more to tell */
-    PyObject *usual_name, *usual_text; /* owned, or NULL: a field that such calls have */
-    unsigned count;
-    struct foreign_read items[READS_MAX];
-};
-struct numbers {
-    unsigned count;
-    int64_t value[READS_MAX];
-    bool known[READS_MAX];
-    bool usual; /* the first is the usual one, and the others are known and not 0 */
-};
-bool reads_take(const struct foreign_reads *reads, PyObject *const *args, Py_ssize_t nargs,
-                struct numbers *numbers);
-bool put_numbers(struct event *event, const struct foreign_reads *reads,
-                 const struct numbers *numbers);
-void reads_free(struct foreign_reads *reads);
 PyObject *foreign_reads(PyObject *module, PyObject *args);
 
 /* foreign_ctypes.c */

@@ -1,53 +1,15 @@
-/* Calls of foreign functions: what a Foreign tells of them, how they begin and end.
+/* Calls of foreign functions: how they begin.  Their end is in foreign_end.c.
  *
  * Who calls foreign_begin stands in foreign_ctypes.c, foreign_cffi.c and
  * foreign_proxy.c.  A function of which nothing special is told is recorded in C alone;
  * hooks and formatters are Python, run in the calling thread, and are contained. */
-#include "boundary.h"
+#include "foreign.h"
 
 __thread unsigned foreign_hooks_running THREAD_MODEL;
 
-/* ---- time for hooks ---- */
-
-/* Ticks become ns in the reader; hooks are told at once.  The rate comes from two clock
- * points that are taken anew each time their distance has doubled. */
-static struct {
-    enum gn_clock_source source;
-    struct gn_clock_point first;
-    double ns_per_tick;
-    uint64_t good_until; /* tick */
-} rate;
-
-static void rate_restart(void)
-{
-    rate.source = gn_clock_source;
-    rate.good_until = 0;
-    gn_clock_sample(&rate.first);
-}
-
-static int64_t ticks_to_ns(uint64_t ticks, uint64_t now)
-{
-    if (gn_clock_source == GN_CLOCK_MONOTONIC)
-        return (int64_t)ticks;
-    if (UNLIKELY(rate.source != gn_clock_source || rate.first.tick == 0))
-        rate_restart();
-    if (UNLIKELY(now >= rate.good_until)) {
-        struct gn_clock_point last;
-        gn_clock_sample(&last);
-        uint64_t distance = last.tick - rate.first.tick;
-        if (distance == 0)
-            return 0;
-        rate.ns_per_tick =
-            (double)(last.monotonic_ns - rate.first.monotonic_ns) / (double)distance;
-        rate.good_until = last.tick + distance;
-    }
-    return (int64_t)((double)ticks * rate.ns_per_tick);
-}
-
 /* ---- hooks ---- */
 
-/* Calls what a preset gave; NULL with nothing set if it failed. */
-static PyObject *ask(PyObject *callable, PyObject *const *args, size_t nargs)
+PyObject *foreign_ask(PyObject *callable, PyObject *const *args, size_t nargs)
 {
     foreign_hooks_running++;
     PyObject *answer = PyObject_Vectorcall(callable, args, nargs, NULL);
@@ -61,7 +23,7 @@ static void ask_before(struct foreign_call *call)
 {
     struct foreign *foreign = call->foreign;
     if (foreign->before != NULL && !call->usual)
-        call->begun = ask(foreign->before, &call->args, 1);
+        call->begun = foreign_ask(foreign->before, &call->args, 1);
     if (foreign->get_errno != NULL) {
         PyObject *number = PyObject_CallNoArgs(foreign->get_errno);
         call->errno_before = number == NULL ? 0 : PyLong_AsLong(number);
@@ -96,7 +58,7 @@ static PyObject *formatted(const struct foreign *foreign, const struct values *v
         if (index < 0 || index >= PyTuple_GET_SIZE(foreign->formatters))
             continue;
         PyObject *formatter = PyTuple_GET_ITEM(foreign->formatters, index);
-        PyObject *text = formatter == Py_None ? NULL : ask(formatter, &values->items[i], 1);
+        PyObject *text = formatter == Py_None ? NULL : foreign_ask(formatter, &values->items[i], 1);
         if (text == NULL)
             continue;
         Py_DECREF(PyTuple_GET_ITEM(shown, i));
@@ -167,6 +129,23 @@ static void open_record(struct foreign_call *call, const struct values *values, 
     scope_opened(&call->scope, thread, site, id, tick, true);
 }
 
+void foreign_open_summaries(struct scope *scope, struct site *site, const struct values *values)
+{
+    struct summaries plain;
+    struct event event;
+    if (!values_prepare(&plain, values))
+        return;
+    /* Asked again: summaries may have run Python code, and a new recording begun. */
+    if (site_ready(site) && event_begin(&event, site->id)) {
+        (void)event_put_values(&event, &plain.plain, 0);
+        struct thread_state *thread = event.thread;
+        uint64_t tick = event.tick;
+        int64_t id = event_commit(&event);
+        scope_opened(scope, thread, site, id, tick, true);
+    }
+    values_done(&plain);
+}
+
 static void begin_told(struct foreign_call *call, const struct values *values, PyObject *kwnames,
                        const struct numbers *numbers)
 {
@@ -230,188 +209,6 @@ bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject 
     if (UNLIKELY((foreign->flags & (SCOPE_GPU | SCOPE_VRAM)) != 0))
         scope_hook_enter(&call->scope, foreign->flags, NULL, foreign->site->names);
     return true;
-}
-
-/* ---- the end ---- */
-
-/* Whether a pointer came back as NULL: None of a c_void_p or c_char_p, else a false object. */
-static bool is_null(PyObject *result)
-{
-    int is_true = PyObject_IsTrue(result);
-    contain(); /* an object of the program that cannot say */
-    return is_true == 0;
-}
-
-/* Name and meaning of a failure, owned. */
-struct failure {
-    PyObject *name, *meaning;
-};
-
-static bool read_failure(struct failure *failure, PyObject *found, PyObject *result)
-{
-    if (PyUnicode_CheckExact(found)) {
-        failure->meaning = Py_NewRef(found);
-        if (PyLong_Check(result) && !PyBool_Check(result))
-            failure->name = PyUnicode_FromFormat("status %lld",
-                                                 (long long)PyLong_AsLongLong(result));
-        else
-            failure->name = PyUnicode_FromString(is_null(result) ? "NULL" : "failed");
-    } else if (PyTuple_CheckExact(found) && PyTuple_GET_SIZE(found) == 2 &&
-               PyUnicode_CheckExact(PyTuple_GET_ITEM(found, 0)) &&
-               PyUnicode_CheckExact(PyTuple_GET_ITEM(found, 1))) {
-        failure->name = Py_NewRef(PyTuple_GET_ITEM(found, 0));
-        failure->meaning = Py_NewRef(PyTuple_GET_ITEM(found, 1));
-    } else {
-        PyErr_SetString(PyExc_TypeError, "the failure of a foreign function is told as a str, "
-                        "a pair of them, or None");
-    }
-    if (!PyErr_Occurred() && failure->name != NULL)
-        return true;
-    (void)internal_error("failure of a foreign function");
-    Py_CLEAR(failure->name);
-    Py_CLEAR(failure->meaning);
-    return false;
-}
-
-static bool find_failure(struct failure *failure, PyObject *source, PyObject *result)
-{
-    failure->name = failure->meaning = NULL;
-    PyObject *found = NULL;
-    if (source == NULL) {
-        return false;
-    } else if (PyDict_CheckExact(source)) {
-        if (!PyLong_CheckExact(result))
-            return false;
-        found = Py_XNewRef(PyDict_GetItemWithError(source, result));
-        contain();
-    } else {
-        found = ask(source, &result, 1);
-    }
-    bool is_failure = found != NULL && found != Py_None && read_failure(failure, found, result);
-    Py_XDECREF(found);
-    return is_failure;
-}
-
-/* `*fields` becomes a dict of its own with one more item. */
-static void add_field(PyObject **fields, bool *own, const char *name, PyObject *value)
-{
-    if (!*own) {
-        PyObject *copy = *fields == NULL ? PyDict_New() : PyDict_Copy(*fields);
-        if (copy == NULL) {
-            contain();
-            return;
-        }
-        Py_XSETREF(*fields, copy);
-        *own = true;
-    }
-    if (PyDict_SetItemString(*fields, name, value) < 0)
-        contain();
-}
-
-/* Of the errno that ctypes keeps for the program: where the call has changed it, and
- * where it is what a failing call left. */
-static void add_errno(const struct foreign_call *call, PyObject **fields, bool *own,
-                      PyObject *result, bool failed)
-{
-    PyObject *number = PyObject_CallNoArgs(call->foreign->get_errno);
-    long value = number == NULL ? 0 : PyLong_AsLong(number);
-    int64_t given;
-    bool telling = value != call->errno_before || failed || result == Py_None ||
-                   (PyLong_CheckExact(result) && int_fits(result, &given) && given < 0);
-    contain();
-    if (value != 0 && telling)
-        add_field(fields, own, "errno", number);
-    Py_XDECREF(number);
-}
-
-static PyObject *ask_after(const struct foreign_call *call, PyObject *result, uint64_t end_tick)
-{
-    int64_t elapsed = ticks_to_ns(end_tick - call->scope.start_tick, end_tick);
-    PyObject *elapsed_ns = PyLong_FromLongLong(elapsed);
-    PyObject *id = PyLong_FromLongLong(call->scope.id);
-    PyObject *told = NULL;
-    if (elapsed_ns != NULL && id != NULL) {
-        PyObject *begun = call->begun != NULL ? call->begun : Py_None;
-        PyObject *args[] = {call->args, result, elapsed_ns, begun, id};
-        told = ask(call->foreign->after, args, 5);
-    }
-    contain();
-    Py_XDECREF(elapsed_ns);
-    Py_XDECREF(id);
-    if (told != NULL && !PyDict_Check(told))
-        Py_CLEAR(told);
-    return told;
-}
-
-/* Whether it is time to ask `after` again; `foreign` is told of it. */
-static bool is_due(struct foreign *foreign, uint64_t tick)
-{
-    if (foreign->pace_ns > 0) {
-        if (foreign->asked_tick != 0 &&
-            ticks_to_ns(tick - foreign->asked_tick, tick) < foreign->pace_ns)
-            return false;
-        foreign->asked_tick = tick;
-    }
-    return true;
-}
-
-static void end_told(struct foreign_call *call, PyObject *result, uint64_t end_tick)
-{
-    struct foreign *foreign = call->foreign;
-    struct failure failure;
-    bool own = false;
-    bool failed = find_failure(&failure, foreign->failure, result);
-    PyObject *dict = foreign->after != NULL && is_due(foreign, end_tick)
-                         ? ask_after(call, result, end_tick)
-                         : NULL;
-    if (failed && PyLong_Check(result) && !PyBool_Check(result))
-        add_field(&dict, &own, "status", result);
-    if (foreign->get_errno != NULL)
-        add_errno(call, &dict, &own, result, failed);
-    struct fields fields;
-    if (!fields_make(&fields, dict)) {
-        (void)internal_error("hook of a foreign function");
-        memset(&fields, 0, sizeof fields);
-    }
-    struct ending_more more = {(foreign->addresses & FOREIGN_RESULT_BIT) != 0, failure.name,
-                               failure.meaning, fields.count > 0 ? &fields : NULL};
-    struct ending ending = {.outcome = failed ? GN_OUTCOME_ERROR : GN_OUTCOME_OK,
-                            .result = result,
-                            .more = &more};
-    if ((foreign->flags & FOREIGN_HANDLE) != 0 && (failed || is_null(result)))
-        ending.failure = foreign->site->names[1];
-    scope_close_at(&call->scope, &ending, end_tick);
-    fields_release(&fields);
-    Py_XDECREF(dict);
-    Py_XDECREF(failure.name);
-    Py_XDECREF(failure.meaning);
-}
-
-void foreign_end(struct foreign_call *call, PyObject *result)
-{
-    static const struct ending_more address = {.address = true};
-    uint64_t end_tick = gn_clock_ticks();
-    const struct foreign *foreign = call->foreign;
-    if (UNLIKELY(result == NULL)) {
-        scope_close_raised(&call->scope);
-    } else if (UNLIKELY(foreign->told) && call->scope.id != 0) {
-        end_told(call, result, end_tick);
-    } else {
-        struct ending ending = {.outcome = GN_OUTCOME_OK, .result = result};
-        if (UNLIKELY((foreign->addresses & FOREIGN_RESULT_BIT) != 0))
-            ending.more = &address;
-        if (UNLIKELY((foreign->flags & FOREIGN_HANDLE) != 0) && is_null(result))
-            ending.failure = foreign->site->names[1];
-        scope_close_at(&call->scope, &ending, end_tick);
-    }
-    if (UNLIKELY(call->args != NULL)) {
-        PyObject *type, *error, *traceback; /* the call's, if it raised */
-        PyErr_Fetch(&type, &error, &traceback);
-        Py_XDECREF(call->args);
-        Py_XDECREF(call->begun);
-        PyErr_Restore(type, error, traceback);
-    }
-    Py_DECREF((PyObject *)call->foreign);
 }
 
 /* foreign_streams() -> how many such calls have begun; a scope compares two answers */

@@ -12,7 +12,7 @@
  *             nothing that the interpreter has a shortcut for, since that goes round it
  *
  * Both are put back by foreign_release. */
-#include "boundary.h"
+#include "foreign.h"
 
 #include <stddef.h>
 
@@ -80,12 +80,22 @@ static bool is_main_interpreter(void)
 static PyObject *call_cdata(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     ternaryfunc call = cdata_call;
-    const struct taken *taken = find(self);
-    if (taken == NULL || !is_recording() || foreign_hooks_running != 0 || !is_main_interpreter())
+    if (!is_recording() || foreign_hooks_running != 0 || !is_main_interpreter())
         return call(self, args, kwargs);
-    struct foreign_call record;
+    const struct taken *taken = find(self);
+    if (taken == NULL)
+        return call(self, args, kwargs);
     Py_ssize_t count = PyTuple_GET_SIZE(args);
     PyObject *const *items = count > 0 ? &PyTuple_GET_ITEM(args, 0) : NULL;
+    if (LIKELY(taken->foreign->simple)) {
+        struct scope scope;
+        bool open = foreign_open(&scope, taken->foreign, items, count);
+        PyObject *value = call(self, args, kwargs);
+        if (open)
+            foreign_close(&scope, value);
+        return value;
+    }
+    struct foreign_call record;
     bool begun = foreign_begin(&record, taken->foreign, args, items, count, NULL);
     PyObject *result = call(self, args, kwargs);
     if (LIKELY(begun))
@@ -126,6 +136,14 @@ static PyObject *call_builtin(PyObject *self, PyObject *const *args, size_t narg
     const struct taken taken = *found; /* the table may be made anew inside the call */
     if (!is_recording() || foreign_hooks_running != 0 || !is_main_interpreter())
         return call_original(self, &taken, args, nargsf, kwnames);
+    if (LIKELY(taken.foreign->simple && kwnames == NULL)) {
+        struct scope scope;
+        bool open = foreign_open(&scope, taken.foreign, args, PyVectorcall_NARGS(nargsf));
+        PyObject *value = call_original(self, &taken, args, nargsf, kwnames);
+        if (open)
+            foreign_close(&scope, value);
+        return value;
+    }
     struct foreign_call record;
     bool begun = foreign_begin(&record, taken.foreign, NULL, args, PyVectorcall_NARGS(nargsf),
                                kwnames);

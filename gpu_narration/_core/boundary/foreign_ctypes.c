@@ -4,7 +4,7 @@
  * class changes, to a subclass whose tp_call stands here (ffi/ctypes_calls.py
  * makes the subclass).  So names bound to it elsewhere, argtypes, errcheck,
  * ctypes.cast and callbacks all go on as before. */
-#include "boundary.h"
+#include "foreign.h"
 
 #define SEATS 4096u /* power of two */
 #define PROBES 4u /* places where a function may sit */
@@ -72,14 +72,14 @@ static struct seat *free_seat(uint32_t home)
 }
 
 /* A new reference, or NULL. */
-static struct foreign *seat_anew(PyObject *function, uint32_t home)
+static struct foreign *seat_anew(PyObject *function)
 {
     bool settled;
     PyTypeObject *type = Py_TYPE(function);
     struct foreign *foreign = describe(function, &settled);
     if (!settled || Py_TYPE(function) != type)
         return foreign; /* untraced meanwhile: the seat would outlive that */
-    struct seat *seat = free_seat(home);
+    struct seat *seat = free_seat(home_of(function));
     struct seat before = *seat;
     seat->function = Py_NewRef(function);
     seat->foreign = (struct foreign *)Py_XNewRef((PyObject *)foreign);
@@ -89,32 +89,59 @@ static struct foreign *seat_anew(PyObject *function, uint32_t home)
     return foreign;
 }
 
-/* A new reference, or NULL. */
-static inline struct foreign *find(PyObject *function)
+static const struct seat *seat_of(PyObject *function)
 {
-    uint32_t home = home_of(function);
-    for (uint32_t i = 0; i < PROBES; i++)
-        if (LIKELY(seats[home + i].function == function))
-            return (struct foreign *)Py_XNewRef((PyObject *)seats[home + i].foreign);
-    return seat_anew(function, home);
+    const struct seat *home = &seats[home_of(function)];
+    if (LIKELY(home->function == function))
+        return home;
+    for (uint32_t i = 1; i < PROBES; i++)
+        if (home[i].function == function)
+            return &home[i];
+    return NULL;
+}
+
+static PyObject *record_call(ternaryfunc call, struct foreign *foreign, PyObject *self,
+                             PyObject *args, PyObject *kwargs)
+{
+    struct foreign_call record;
+    Py_ssize_t count = PyTuple_GET_SIZE(args);
+    PyObject *const *items = count > 0 ? &PyTuple_GET_ITEM(args, 0) : NULL;
+    bool begun = foreign_begin(&record, foreign, args, items, count, NULL);
+    PyObject *result = call(self, args, kwargs);
+    if (begun)
+        foreign_end(&record, result);
+    return result;
+}
+
+static PyObject *call_unseated(ternaryfunc call, PyObject *self, PyObject *args, PyObject *kwargs)
+{
+    struct foreign *foreign = seat_anew(self);
+    if (foreign == NULL)
+        return call(self, args, kwargs);
+    PyObject *result = record_call(call, foreign, self, args, kwargs);
+    Py_DECREF((PyObject *)foreign);
+    return result;
 }
 
 static PyObject *foreign_call(PyObject *self, PyObject *args, PyObject *kwargs)
 {
     ternaryfunc call = original_call(Py_TYPE(self));
-    if (!is_recording() || foreign_hooks_running != 0)
+    if (!is_recording() || UNLIKELY(foreign_hooks_running != 0))
         return call(self, args, kwargs);
-    struct foreign *foreign = find(self);
+    const struct seat *seat = seat_of(self);
+    if (UNLIKELY(seat == NULL))
+        return call_unseated(call, self, args, kwargs);
+    struct foreign *foreign = seat->foreign;
     if (foreign == NULL)
         return call(self, args, kwargs);
-    struct foreign_call record;
+    if (UNLIKELY(!foreign->simple))
+        return record_call(call, foreign, self, args, kwargs);
+    struct scope scope;
     Py_ssize_t count = PyTuple_GET_SIZE(args);
-    PyObject *const *items = count > 0 ? &PyTuple_GET_ITEM(args, 0) : NULL;
-    bool begun = foreign_begin(&record, foreign, args, items, count, NULL);
-    Py_DECREF((PyObject *)foreign);
+    bool open = foreign_open(&scope, foreign, count > 0 ? &PyTuple_GET_ITEM(args, 0) : NULL, count);
     PyObject *result = call(self, args, kwargs);
-    if (LIKELY(begun))
-        foreign_end(&record, result);
+    if (open)
+        foreign_close(&scope, result);
     return result;
 }
 

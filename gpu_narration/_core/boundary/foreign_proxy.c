@@ -1,7 +1,7 @@
 /* ForeignFunction: stands round a callable that can be neither subclassed nor changed:
  * what pybind11, nanobind, Cython and other C code make.  It looks like what it stands
  * for: attributes that are not its own come from there, __class__ names its class. */
-#include "boundary.h"
+#include "foreign.h"
 
 #include <structmember.h>
 
@@ -22,6 +22,14 @@ static PyObject *proxy_call(PyObject *self, PyObject *const *args, size_t nargsf
     const struct proxy *proxy = (struct proxy *)self;
     if (!is_recording() || foreign_hooks_running != 0)
         return PyObject_Vectorcall(proxy->wrapped, args, nargsf, kwnames);
+    if (LIKELY(proxy->foreign->simple && kwnames == NULL)) {
+        struct scope scope;
+        bool open = foreign_open(&scope, proxy->foreign, args, PyVectorcall_NARGS(nargsf));
+        PyObject *value = PyObject_Vectorcall(proxy->wrapped, args, nargsf, kwnames);
+        if (open)
+            foreign_close(&scope, value);
+        return value;
+    }
     struct foreign_call record;
     bool begun = foreign_begin(&record, proxy->foreign, NULL, args, PyVectorcall_NARGS(nargsf),
                                kwnames);

@@ -2,7 +2,7 @@
  *
  * They stand as fields in the span's first record.  Reading them here instead of in a
  * hook is what makes a call of some microseconds worth describing. */
-#include "boundary.h"
+#include "foreign.h"
 
 #include <string.h>
 
@@ -146,6 +146,7 @@ PyObject *foreign_reads(PyObject *module, PyObject *args)
     }
     foreign->reads = reads;
     foreign->told = true;
+    foreign->simple = false;
     Py_RETURN_NONE;
 }
 

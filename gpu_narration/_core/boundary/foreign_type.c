@@ -1,5 +1,5 @@
 /* Foreign: what is told of one foreign function, as an object for Python to make. */
-#include "boundary.h"
+#include "foreign.h"
 
 PyTypeObject *foreign_type;
 
@@ -110,6 +110,8 @@ static PyObject *foreign_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
                     foreign->after != NULL || foreign->failure != NULL ||
                     foreign->get_errno != NULL;
     foreign->plain = (addresses & ~FOREIGN_RESULT_BIT) == 0 && PyTuple_GET_SIZE(names) == 0;
+    foreign->simple = foreign->plain && !foreign->told && addresses == 0 &&
+                      (flags & ~(unsigned)FOREIGN_STREAMS) == 0;
     return (PyObject *)foreign;
 }
 
