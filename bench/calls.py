@@ -8,6 +8,7 @@ loop without the call; what a call costs is the difference.
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from types import FunctionType
 from typing import Any, Self
 
 import gpu_narration
-from gpu_narration import _core
+from gpu_narration import _core, ffi
 
 #: Calls of one block at most: the dynamic strings are made before, one for each call.
 BLOCK = 20_000
@@ -167,11 +168,17 @@ def run_two_arguments(function: Any, count: int) -> None:
         function(i, 100)
 
 
+def run_one_argument(function: Any, count: int) -> None:
+    for i in range(count):
+        function(i)
+
+
 TINY = Block(run_tiny, bare)
 NO_VALUES = Block(run_no_values, bare)
 STRING = Block(run_string, bare_strings)
 NEW_NAME = Block(run_new_name, bare_new_name)
 TWO_ARGUMENTS = Block(run_two_arguments, bare)
+ONE_ARGUMENT = Block(run_one_argument, bare)
 WITH = Block(run_block, bare)
 
 
@@ -202,6 +209,18 @@ def pick(pool: int, slot: int) -> int:  # noqa: ARG001 - the function to trace h
 
 
 traced_pick = gpu_narration.trace_fn(pick)
+
+
+def _abs() -> Any:
+    """A C function that does next to nothing, through a library object of its own."""
+    function = ctypes.CDLL(None).abs
+    function.argtypes = (ctypes.c_int,)
+    return function
+
+
+plain_abs = _abs()
+# The actor is this module, so that what filters it filters the calls.
+traced_abs = ffi.trace_function(_abs(), actor=__name__)
 
 
 def _calls(name: str, block: Block, call: Any, **more: Any) -> Case:
@@ -259,6 +278,9 @@ CASES = (
             Ruler("plain function", TWO_ARGUMENTS, pick),
             Ruler("empty C call", TWO_ARGUMENTS, _core.nothing),
         ),
+    ),
+    Case(
+        "ffi, ctypes", ONE_ARGUMENT, traced_abs, (Ruler("plain ctypes", ONE_ARGUMENT, plain_abs),)
     ),
     _calls("narrate", Block(run_narrate, bare), gpu_narration.narrate),
 )

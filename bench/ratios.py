@@ -29,7 +29,7 @@ import machine
 import narrate_cost
 import peers
 import showing
-from calls import CASES, STRING, TINY, TWO_ARGUMENTS, WARM_UP, WITH, States
+from calls import CASES, ONE_ARGUMENT, STRING, TINY, TWO_ARGUMENTS, WARM_UP, WITH, States
 from gate import Budget, Unknown
 from gpu_narration import _core
 from gpu_narration._core import trace_tiny
@@ -77,6 +77,8 @@ def of_calls(directory: Path, turns: int) -> Figures:
             for _ in range(count):
                 add("empty, not started", TINY, _core.nothing)
                 add("not started", TINY, trace_tiny)
+                add("ctypes, not started", ONE_ARGUMENT, calls.plain_abs)
+                add("ffi, not started", ONE_ARGUMENT, calls.traced_abs)
             with states.state(calls.RECORDING):
                 for case in CASES:
                     case.block.run(case.call, WARM_UP)
@@ -92,6 +94,8 @@ def of_calls(directory: Path, turns: int) -> Figures:
                     add("span", WITH, span)
                     add("function", TWO_ARGUMENTS, calls.pick)
                     add("trace_fn", TWO_ARGUMENTS, calls.traced_pick)
+                    add("ctypes", ONE_ARGUMENT, calls.plain_abs)
+                    add("ffi", ONE_ARGUMENT, calls.traced_abs)
                     with calls.filtered_off():
                         TINY.run(trace_tiny, WARM_UP)
                         add("empty, filtered off", TINY, _core.nothing)
@@ -105,6 +109,8 @@ def of_calls(directory: Path, turns: int) -> Figures:
         "tiny_correlated": rows.ratio("correlated", "empty, correlated"),
         "span_reused": rows.ratio("span", "empty with"),
         "trace_fn_added": rows.difference("trace_fn", "function"),
+        "ffi_added": rows.difference("ffi", "ctypes"),
+        "ffi_added_not_started": rows.difference("ffi, not started", "ctypes, not started"),
     }
 
 

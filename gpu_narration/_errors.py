@@ -125,6 +125,18 @@ class NsightJoinError(GpuNarrationError):
     slug = "nsight-join"
 
 
+class AlreadyTracedError(GpuNarrationError):
+    """A library or a function is traced already, in another way."""
+
+    slug = "already-traced"
+
+
+class NothingToTraceError(GpuNarrationError):
+    """There is no function of C code in what should be traced."""
+
+    slug = "nothing-to-trace"
+
+
 class _Internal:
     """Our own failures: counted, shown once a place, raised only in our tests."""
 

@@ -11,6 +11,8 @@ import sys
 from collections.abc import Callable
 from typing import Any
 
+from gpu_narration._core import Address
+
 #: What a rule is: fixed text, a function of the value, or None for the type's name.
 Rule = str | Callable[[Any], object] | None
 
@@ -102,6 +104,31 @@ def _printed(value: Any) -> str:
     return f"<{type(value).__name__}>"
 
 
+@_known("builtins", "CArgObject")
+def _by_reference(value: Any) -> object:
+    # ctypes.byref(): only its repr, which is C's own, tells the address.
+    head, _, tail = repr(value).rpartition("(0x")
+    digits = tail.rstrip(")>")
+    return Address(int(digits, 16)) if head.endswith("'P' ") else f"<{type(value).__name__}>"
+
+
+@_known("_cffi_backend", "_CDataBase")
+def _cffi_data(value: Any) -> object:
+    backend: Any = sys.modules["_cffi_backend"]
+    kind = backend.typeof(value)
+    if kind.kind in ("pointer", "function"):
+        word = backend.new_primitive_type("uintptr_t")
+        return Address(int(backend.cast(word, value)))
+    if kind.kind == "array":
+        return f"{kind.item.cname}[{len(value)}]"
+    if kind.kind == "primitive":
+        real = kind.cname in ("float", "double")
+        return float(value) if real else int(value)
+    if kind.kind == "enum":
+        return int(value)
+    return f"<{kind.cname}, {backend.sizeof(value)} bytes>"
+
+
 @_known("datetime", "datetime")
 @_known("datetime", "date")
 @_known("datetime", "time")
@@ -114,13 +141,18 @@ def _ctypes_rule(value_type: type) -> Rule:
     ctypes = sys.modules.get("ctypes")
     if ctypes is None:
         return None
+    rule: Rule = Address
     if issubclass(value_type, (ctypes.Structure, ctypes.Union)):
         return f"<{value_type.__name__}, {ctypes.sizeof(value_type)} bytes>"
     if issubclass(value_type, ctypes.Array):
         array: Any = value_type
         return f"{array._type_.__name__}[{array._length_}]"
-    if issubclass(value_type, (ctypes.c_char_p, ctypes.c_wchar_p)):
-        return f"<{value_type.__name__}>"  # reading it would follow a pointer that may dangle
+    # Of a pointer the address, which is what its own memory holds; what it points at may dangle.
+    if issubclass(
+        value_type,
+        (ctypes.c_void_p, ctypes.c_char_p, ctypes.c_wchar_p, ctypes._Pointer, ctypes._CFuncPtr),
+    ):
+        return rule
     if issubclass(value_type, ctypes._SimpleCData):
         read = ctypes._SimpleCData.value.__get__  # the C getter, not a subclass's
         return lambda value: _scalar(read(value), value_type)

@@ -3,6 +3,9 @@
 try:
     from gpu_narration._core._core import (
         FORMAT_VERSION,
+        Address,
+        Foreign,
+        ForeignFunction,
         Span,
         TracedFunction,
         after_fork,
@@ -14,7 +17,10 @@ try:
         flush,
         foreign_adopt,
         foreign_forget,
+        foreign_reads,
+        foreign_release,
         foreign_streams,
+        foreign_take,
         looks_like_credential,
         narrate,
         narrate_debug,
@@ -60,6 +66,9 @@ except ModuleNotFoundError as error:
 
 __all__ = [
     "FORMAT_VERSION",
+    "Address",
+    "Foreign",
+    "ForeignFunction",
     "Span",
     "TracedFunction",
     "after_fork",
@@ -71,7 +80,10 @@ __all__ = [
     "flush",
     "foreign_adopt",
     "foreign_forget",
+    "foreign_reads",
+    "foreign_release",
     "foreign_streams",
+    "foreign_take",
     "looks_like_credential",
     "narrate",
     "narrate_debug",

@@ -165,16 +165,61 @@ def annotate(event_id: int, fields: dict[str, object], /) -> bool:
 def note(topic: str, fields: dict[str, object] | None, /) -> bool:
     """Records something about the recording itself.  boundary/records.c"""
 
-def foreign_adopt(
-    function_type: type, describe: Callable[[Any], tuple[str, str, int] | None]
-) -> None:
-    """Calls of instances of this ctypes function type are spans.
+class Address(int):
+    """An int that a trace shows in hex.  boundary/values.c"""
 
-    ``describe`` gives actor, name and ``enum scope_flags``.  boundary/foreign.c
+class Foreign:
+    """How the calls of one foreign function are recorded.  boundary/foreign_type.c"""
+
+    def __new__(
+        cls,
+        actor: str,
+        action: str,
+        flags: int,
+        addresses: int,
+        names: tuple[tuple[str, int], ...],
+        formatters: tuple[Callable[[Any], object] | None, ...] | None,
+        before: Callable[..., object] | None,
+        after: Callable[..., object] | None,
+        failure: dict[int, Any] | Callable[[Any], Any] | None,
+        get_errno: Callable[[], int] | None,
+        pace_ns: int = 0,
+        /,
+    ) -> Self: ...
+
+class ForeignFunction:
+    """Stands for a callable, whose calls are spans.  boundary/foreign_proxy.c"""
+
+    __wrapped__: Final[Any]
+    def __new__(cls, function: Callable[..., Any], foreign: Foreign, /) -> Self: ...
+    def __call__(self, *args: Any, **kwargs: Any) -> Any: ...
+
+def foreign_adopt(function_type: type, describe: Callable[[Any], Foreign | None]) -> None:
+    """Calls of instances of this ctypes function type are spans.
+    boundary/foreign_ctypes.c
     """
 
 def foreign_forget(function_type: type) -> None:
-    """boundary/foreign.c"""
+    """boundary/foreign_ctypes.c"""
+
+def foreign_take(function: object, foreign: Foreign, /) -> bool:
+    """Calls of this function of a cffi library are spans; False if they are already.
+    boundary/foreign_cffi.c
+    """
+
+def foreign_release(function: object, /) -> bool:
+    """It is what it was; whether it was traced.  boundary/foreign_cffi.c"""
+
+def foreign_reads(
+    foreign: Foreign,
+    kind: type,
+    argument: int,
+    items: tuple[tuple[str, int, bool], ...],
+    usual: int,
+    field: tuple[str, str] | None,
+    /,
+) -> None:
+    """Numbers of a structure among the arguments become fields.  boundary/foreign_reads.c"""
 
 def foreign_streams() -> int:
     """Calls so far of functions that put GPU work on streams of their library's own.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 
 import click
@@ -14,12 +15,18 @@ from gpu_narration.cli.options import color_option, report_errors, wants_color
     epilog="""\b
 Examples:
   gpu-narration doctor
+  gpu-narration doctor --ffi llama_cpp.llama_cpp
   gpu-narration doctor --json | jq '.[] | select(.ok == false)'"""
 )
 @click.option("--json", "as_json", is_flag=True, help="The findings as JSON.")
+@click.option(
+    "--ffi", "modules", multiple=True, metavar="MODULE",
+    help="Imports this module and says which of its foreign functions can be traced, and "
+    "which names elsewhere would escape.  May be given several times.",
+)  # fmt: skip
 @color_option
 @report_errors
-def doctor(as_json: bool, color: str) -> None:
+def doctor(as_json: bool, modules: tuple[str, ...], color: str) -> None:
     """Says what was found (driver, devices, CuPy, NVTX, NVML, llama) and, for each
     thing missing, what to do about it.
 
@@ -29,6 +36,12 @@ def doctor(as_json: bool, color: str) -> None:
     from gpu_narration.cli.findings import examine
 
     findings = examine()
+    if modules:
+        from gpu_narration.cli.foreign import look
+
+        sys.path.insert(0, os.getcwd())  # noqa: PTH109 - as python -m does
+        for module in modules:
+            findings += look(module)
     if as_json:
         print(json.dumps([finding.as_object() for finding in findings], indent=2))
     else:

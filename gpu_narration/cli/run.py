@@ -26,6 +26,7 @@ Examples:
   gpu-narration run train.py --epochs 3
   gpu-narration run -o serve.gnt -m myapp.server --port 8000
   gpu-narration run --console --filter 'info,engine=trace' app.py
+  gpu-narration run --ffi llama -m myapp.server
   gpu-narration run --backend mock examples/two_streams.py
   gpu-narration run --flight --dump-signal SIGUSR1 -m myapp.server
   gpu-narration run --nsys app.py
@@ -33,7 +34,8 @@ Examples:
   gpu-narration run --dry-run --nsys -t cuda,nvtx -m myapp.server
 
 The program's output, exit status and signals are its own.  What is recorded is
-what the program marks with gpu_narration; see the README for how.""",
+what the program marks with gpu_narration, see the README for how, and the calls of
+the libraries that --ffi names.""",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=None,
               help="Trace directory; default PROGRAM.gnt, numbered if that exists.")  # fmt: skip
@@ -71,6 +73,8 @@ what the program marks with gpu_narration; see the README for how.""",
               help="A profiler collects only while a span of this name is open.")  # fmt: skip
 @click.option("--memory-usage", is_flag=True,
               help="With --nsys: it follows device memory too, which slows allocations.")  # fmt: skip
+@click.option("--ffi", type=click.Choice(["llama"]), multiple=True,
+              help="Trace a foreign library as its preset knows it, now or once it is imported.")  # fmt: skip
 @click.option("--quiet", "-q", is_flag=True, help="Do not say at the end where the trace is.")
 @click.argument("program", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -98,6 +102,7 @@ def run(
     dry_run: bool,
     capture_range: str | None,
     memory_usage: bool,
+    ffi: tuple[str, ...],
     quiet: bool,
     program: tuple[str, ...],
 ) -> Program | Profiled | None:
@@ -153,6 +158,10 @@ def run(
         capture_range=capture_range,
         vram=vram,
     )
+    if "llama" in ffi:
+        from gpu_narration.ffi import llama
+
+        llama.install()
     return Program(
         script=None if module is not None else str(program[0]),
         module=module,

@@ -58,7 +58,8 @@ are counted at the end."""
               help="Rows of each table, 0 for all; 20 as tables, all as JSON.")  # fmt: skip
 @click.option("--actor", multiple=True, shell_complete=_actors,
               help="Only this actor (launches have the actor cuda); may be given again.")  # fmt: skip
-@click.option("--correlation", metavar="ID", help="Only events of this request.")
+@click.option("--correlation", metavar="ID",
+              help="Only events of this request; of one to a llama.cpp its steps come first.")  # fmt: skip
 @click.option("--json", "as_json", is_flag=True, help="One JSON object, times in ns.")
 @color_option
 @report_errors
@@ -80,17 +81,22 @@ def spans(
     from gpu_narration.nsight.sidecar import joined
     from gpu_narration.timeline import order
     from gpu_narration.timeline.nsys.beside import Beside
+    from gpu_narration.timeline.request import RequestReader
     from gpu_narration.timeline.summary import device_uuids, summarise
     from gpu_narration.tracefile import Trace
     from gpu_narration.views import jsonl, text
     from gpu_narration.views.nsys_beside import beside_object, print_beside
     from gpu_narration.views.printer import is_damaged
+    from gpu_narration.views.request import print_request
+    from gpu_narration.views.request_object import request_object
     from gpu_narration.views.summary import ROWS, print_summary
     from gpu_narration.views.summary_object import summary_object
 
     opened = Trace(trace)
     names = [process.name for process in opened.processes]
-    with progress(opened) as events, joined(trace, opened.trace_id, names) as join:
+    reader = RequestReader(correlation, opened.annotations)
+    with progress(opened) as read, joined(trace, opened.trace_id, names) as join:
+        events = reader.watching(read)
         beside = None
         if join is not None:
             beside = Beside(
@@ -100,6 +106,7 @@ def spans(
             events if beside is None else beside.watch(events), opened.annotations, by=by,
             actors=frozenset(actor), correlation=correlation, uuids=device_uuids(opened),
         )  # fmt: skip
+    request = reader.finish()
     notices = opened.notices()
     order.sort(summary, sort)
     pids = [process.pid for process in opened.processes]
@@ -107,9 +114,12 @@ def spans(
         record = summary_object(summary, limit=limit or 0, pids=pids)
         if beside is not None:
             record["nsight"] = beside_object(beside.rows(), limit or 0)
+        if correlation is not None:
+            record["request"] = request_object(request, pids=pids)
         record["notices"] = [jsonl.notice_object(notice) for notice in notices]
         print(to_json(record, indent=2))
     else:
+        print_request(request, sys.stdout, color=wants_color(color, sys.stdout), pids=pids)
         print_summary(
             summary, sys.stdout, color=wants_color(color, sys.stdout),
             limit=ROWS if limit is None else limit, pids=pids,

@@ -96,6 +96,7 @@ class LibCuda:
         name = LIBRARY if path is None else os.fspath(path)
         try:
             self._library = ctypes.CDLL(name)
+            self._library.__dict__["_gpu_narration_own"] = True  # ffi.cuda_driver leaves it alone
         except OSError as error:
             raise DriverUnavailableError(f"there is no NVIDIA driver: {error}") from error
         for function, arguments in _FUNCTIONS.items():

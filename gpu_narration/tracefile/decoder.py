@@ -391,6 +391,10 @@ class ProcessDecoder:
         event.span_id = span_id
         event.elapsed_ns = self.clock.duration_ns(ticks)
         rest = values.items[3:]
+        if rest and values.names[-1] is not None:  # named ones come last
+            plain = values.names.count(None)
+            event.fields = self._named(values, plain)
+            rest = values.items[3:plain]
         if event.outcome in (Outcome.ERROR, Outcome.CANCELLED):
             event.error_type = _text(rest[0]) if rest else "?"
             event.error_text = _text(rest[1]) if len(rest) > 1 else None

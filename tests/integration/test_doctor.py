@@ -60,3 +60,41 @@ def test_doctor_shows_what_the_program_may_see(tmp_path: Path) -> None:
     found = _doctor(tmp_path, CUDA_VISIBLE_DEVICES="0")["CUDA driver"]["found"]
 
     assert "CUDA_VISIBLE_DEVICES=0" in str(found)
+
+
+def _ffi(tmp_path: Path, module: str) -> dict[str, object]:
+    done = command("doctor", "--json", "--ffi", module, cwd=tmp_path, env=cuda_environment())
+    assert done.returncode == 0, done.stderr
+    return next(
+        finding for finding in json.loads(done.stdout) if finding["subject"] == f"ffi {module}"
+    )
+
+
+def test_doctor_says_what_of_a_binding_can_be_traced(tmp_path: Path) -> None:
+    (tmp_path / "binding.py").write_text("import ctypes\nlib = ctypes.CDLL(None)\nabs = lib.abs\n")
+    found = _ffi(tmp_path, "binding")
+
+    assert (found["ok"], found["found"]) == (
+        True,
+        "can be traced: 1 libraries of ctypes or cffi; no name escapes",
+    )
+
+
+def test_doctor_names_what_would_escape(tmp_path: Path) -> None:
+    """GIVEN a module that imported a function of zlib, WHEN doctor looks at zlib."""
+    (tmp_path / "user.py").write_text("from zlib import adler32\n")
+    done = command(
+        "doctor", "--json", "--ffi", "user", "--ffi", "zlib", cwd=tmp_path, env=cuda_environment()
+    )
+    found = {finding["subject"]: finding for finding in json.loads(done.stdout)}
+
+    assert found["ffi zlib"]["ok"] is False
+    assert "user.adler32 (adler32)" in found["ffi zlib"]["found"]
+
+
+def test_doctor_says_why_a_module_cannot_be_looked_at(tmp_path: Path) -> None:
+    assert "ModuleNotFoundError" in str(_ffi(tmp_path, "no_such_binding")["found"])
+
+
+def test_doctor_says_that_a_module_has_nothing_to_trace(tmp_path: Path) -> None:
+    assert "no functions of C code" in str(_ffi(tmp_path, "string")["found"])

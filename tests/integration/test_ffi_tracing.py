@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from gpu_narration._errors import AlreadyTracedError
 from gpu_narration._types import Kind
 from gpu_narration.ffi import TracedLibrary, trace_library
 from tests.support.recording import Seen, recorded
@@ -95,7 +96,7 @@ def test_two_libraries_are_traced_each_for_itself(tmp_path: Path, lib: Any, trac
     assert _names(recorded(tmp_path, program)) == ["nothing"]
 
 
-@pytest.mark.parametrize("nonsense", [None, "libm.so", ctypes, object()])
+@pytest.mark.parametrize("nonsense", [None, "libm.so", 7, object()])
 def test_what_is_no_library_is_a_type_error(nonsense: Any) -> None:
     with pytest.raises(TypeError, match=type(nonsense).__name__):
         trace_library(nonsense)
@@ -158,7 +159,26 @@ def test_tracing_twice_is_tracing_once(tmp_path: Path, lib: Any) -> None:
 
 def test_tracing_twice_gives_the_first_handle(lib: Any) -> None:
     with trace_library(lib) as first:
-        assert trace_library(lib, actor="other") is first
+        assert trace_library(lib) is first
+
+
+def test_tracing_twice_with_other_options_is_an_error_that_names_them(lib: Any) -> None:
+    with (
+        trace_library(lib),
+        pytest.raises(AlreadyTracedError, match="another actor and include"),
+    ):
+        trace_library(lib, actor="other", include="a*")
+
+
+def test_a_block_that_found_the_library_traced_leaves_it_so(tmp_path: Path, lib: Any) -> None:
+    handle = trace_library(lib)
+
+    with trace_library(lib):
+        pass
+    seen = recorded(tmp_path, lambda: lib.add(2, 3))
+    handle.untrace()
+
+    assert _names(seen) == ["add"]
 
 
 def test_an_old_handle_does_not_end_a_newer_tracing(tmp_path: Path, lib: Any) -> None:

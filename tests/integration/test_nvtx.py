@@ -160,16 +160,13 @@ def test_a_change_of_memory_is_a_mark(tmp_path):
 
 
 def test_a_call_into_a_c_library_is_a_pushed_range(tmp_path):
-    """GIVEN a ctypes function adopted WHEN it is called THEN push and pop come in category ffi."""
+    """GIVEN a traced ctypes function WHEN it is called THEN push and pop come in category ffi."""
     seen = observe(
         tmp_path,
         """
         import ctypes
-        from gpu_narration import _core
-        plain = ctypes.CDLL(None)._FuncPtr
-        traced = type("Traced", (plain,), {"_flags_": plain._flags_, "_restype_": ctypes.c_int})
-        _core.foreign_adopt(traced, lambda function: ("libc", "abs", 0))
-        absolute = traced(("abs", ctypes.CDLL(None)))
+        from gpu_narration import ffi
+        absolute = ffi.trace_function(ctypes.CDLL(None).abs, actor="libc")
         assert absolute(-5) == 5
         """,
     )

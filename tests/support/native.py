@@ -61,6 +61,11 @@ def fake_cuda(*flags: str) -> Path:
     )
 
 
+def fake_cudart() -> Path:
+    """A ``libcudart.so.12`` to load: memory on the host, and errors."""
+    return build(NATIVE / "fake_cudart" / "fake_cudart.c", "libcudart.so.12")
+
+
 def build(
     source: Path,
     name: str,

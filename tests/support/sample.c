@@ -1,7 +1,9 @@
 /* A small library for the tests of ffi: one function per thing that can go wrong. */
 #include <errno.h>
+#include <pthread.h>
 #include <stdint.h>
 #include <stdlib.h>
+#include <string.h>
 #include <time.h>
 
 struct point {
@@ -18,6 +20,16 @@ const char *greeting(void) { return "hello"; }
 void nothing(void) {}
 
 int64_t sum_point(struct point point) { return (int64_t)point.x + point.y; }
+
+struct row {
+    int32_t count;
+    const int32_t *values;
+};
+
+int32_t last_of_row(struct row row)
+{
+    return row.count > 0 && row.values != NULL ? row.values[row.count - 1] : -1;
+}
 
 void move_point(struct point *point, int32_t by)
 {
@@ -55,5 +67,40 @@ void *llama_model_load_from_file(int32_t exists)
 }
 
 const char *llama_model_name(int32_t exists) { return exists ? "tiny" : NULL; }
+
+/* Looks at nothing behind the pointer. */
+int32_t is_there(const void *pointer) { return pointer != NULL; }
+
+/* The caller's to free. */
+char *copy_text(const char *text)
+{
+    size_t size = strlen(text) + 1;
+    char *copy = malloc(size);
+    return copy == NULL ? NULL : memcpy(copy, text, size);
+}
+
+void free_text(char *text) { free(text); }
+
+struct errand {
+    int32_t (*callback)(int32_t);
+    int32_t value, result;
+};
+
+static void *run_errand(void *argument)
+{
+    struct errand *errand = argument;
+    errand->result = errand->callback(errand->value);
+    return NULL;
+}
+
+/* The callback runs in a thread that Python has never seen. */
+int32_t call_back_on_a_thread(int32_t (*callback)(int32_t), int32_t value)
+{
+    struct errand errand = {callback, value, -1};
+    pthread_t thread;
+    if (pthread_create(&thread, NULL, run_errand, &errand) != 0)
+        return -1;
+    return pthread_join(thread, NULL) == 0 ? errand.result : -1;
+}
 
 void crash(void) { *(volatile int *)8 = 1; }

@@ -17,5 +17,7 @@ def build_sample(directory: Path) -> Path:
     if compiler is None:
         pytest.skip("no C compiler to build the sample library with")
     path = directory / "libsample.so"
-    subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", path, SOURCE], check=True)
+    subprocess.run(
+        [compiler, "-shared", "-fPIC", "-O1", "-pthread", "-o", path, SOURCE], check=True
+    )
     return path

@@ -19,7 +19,12 @@
  *   scope.c      the beginning and the end of every span; the type Span
  *   function.c   TracedFunction: trace_fn round a function
  *   driven.c     its coroutines, generators and async generators
- *   foreign.c    ctypes functions
+ *   foreign.c, foreign_end.c  calls of foreign functions: how they begin and end; foreign.h
+ *   foreign_type.c    Foreign: what is told of such a function
+ *   foreign_reads.c   numbers in structures among the arguments
+ *   foreign_ctypes.c  ctypes functions, which change their class
+ *   foreign_cffi.c    functions of cffi, which stay what they are
+ *   foreign_proxy.c   ForeignFunction, round any other callable
  *   redact.c     texts and fields without their secrets
  *   nvtx.c       ranges and marks for an attached tool
  *
@@ -112,6 +117,9 @@ struct thread_slot {
     uintptr_t stack_bottom; /* lowest address of the thread's stack; 0: not known */
     uintptr_t stack_reserve; /* bytes from there that traced calls leave to what they call */
 };
+
+struct fields;
+struct event;
 
 struct hooks { /* all owned, NULL when not set */
     PyObject *autostart; /* () -> None, once, at the first event of a process */
@@ -257,6 +265,7 @@ uint8_t *put_string(uint8_t *p, const uint8_t *end, PyObject *text, size_t keep)
 uint8_t *put_named(uint8_t *p, const uint8_t *end, enum gn_tag tag, PyObject *text); /* ≤ 240 bytes */
 uint8_t *put_cut(uint8_t *p, Py_ssize_t left);
 PyObject *summarise(PyObject *value, bool *object); /* new reference, never NULL */
+extern PyTypeObject *address_type; /* an int that is shown as a pointer */
 
 /* scope.c */
 /* FOREIGN_HANDLE: a ctypes function whose NULL means that it could not make something.
@@ -264,10 +273,17 @@ PyObject *summarise(PyObject *value, bool *object); /* new reference, never NULL
 enum scope_flags { SCOPE_GPU = 1, SCOPE_VRAM = 2, FOREIGN_HANDLE = 4, FOREIGN_STREAMS = 8 };
 struct ending {
     enum gn_outcome outcome;
+    bool masked; /* the result is not to be shown */
     PyObject *result; /* borrowed, or NULL: none to record */
     PyObject *error; /* borrowed exception, or NULL */
-    bool masked; /* the result is not to be shown */
     PyObject *failure; /* borrowed, or NULL: what failed without an exception, by name */
+    const struct ending_more *more; /* or NULL */
+};
+/* What the end of a foreign call may have beside its result; all borrowed, or NULL. */
+struct ending_more {
+    bool address; /* an int as the result is an address */
+    PyObject *name, *meaning; /* of a failure without an exception, in place of the result */
+    const struct fields *fields;
 };
 void scope_opened(struct scope *scope, struct thread_state *thread, struct site *site, int64_t id,
                   uint64_t tick, bool pushable);
@@ -275,8 +291,10 @@ void scope_opened(struct scope *scope, struct thread_state *thread, struct site 
 void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream,
                       PyObject *const *names);
 /* Each of these ends the scope exactly once; on a scope that is not open it does
- * nothing.  The first two need that no exception is set. */
+ * nothing.  All but the last need that no exception is set. */
 void scope_close(struct scope *scope, const struct ending *ending);
+void scope_close_at(struct scope *scope, const struct ending *ending, uint64_t end_tick);
+void scope_close_value(struct scope *scope, PyObject *result); /* by a result, and no more */
 void scope_close_error(struct scope *scope, PyObject *error);
 void scope_close_raised(struct scope *scope); /* by the exception that is set, and stays so */
 PyObject *span_new(PyObject *module, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
@@ -312,10 +330,29 @@ PyObject *driven_wrap(struct traced_function *function, PyObject *inner, PyObjec
                       Py_ssize_t nargs, PyObject *kwnames);
 int driven_init(void);
 
-/* foreign.c */
+/* What names of arguments say; learn_keywords goes before any record is open. */
+Py_ssize_t parameter_index(const struct site *site, PyObject *name);
+void learn_keywords(const struct site *site, PyObject *kwnames);
+enum parameter_rule keyword_rule(const struct site *site, PyObject *name, Py_ssize_t index);
+bool is_credential(PyObject *value); /* redact.c */
+
+/* foreign.c, foreign_type.c; what they share with the rest of the foreign_*.c: foreign.h */
+PyObject *foreign_streams(PyObject *module, PyObject *unused);
+int foreign_init(PyObject *module);
+
+/* foreign_reads.c */
+PyObject *foreign_reads(PyObject *module, PyObject *args);
+
+/* foreign_ctypes.c */
 PyObject *foreign_adopt(PyObject *module, PyObject *args);
 PyObject *foreign_forget(PyObject *module, PyObject *type);
-PyObject *foreign_streams(PyObject *module, PyObject *unused);
+
+/* foreign_cffi.c */
+PyObject *foreign_take(PyObject *module, PyObject *args);
+PyObject *foreign_release(PyObject *module, PyObject *function);
+
+/* foreign_proxy.c */
+int foreign_proxy_init(PyObject *module);
 
 /* fields.c */
 enum field_form { FIELD_AS_IT_IS = 0, FIELD_OBJECT, FIELD_MASKED }; /* OBJECT: a summary of one */
@@ -335,6 +372,8 @@ void fields_begin(struct fields *fields);
 bool fields_add(struct fields *fields, PyObject *key, PyObject *value);
 bool fields_add_dict(struct fields *fields, PyObject *dict); /* dict, None or NULL */
 void fields_summarise(struct fields *fields); /* afterwards all of them are plain */
+/* All three steps before writing.  False: an exception is set, and there are none. */
+bool fields_make(struct fields *fields, PyObject *dict);
 void fields_release(struct fields *fields);
 
 /* records.c */
@@ -356,6 +395,7 @@ struct strand {
  * NULL for the caller's own.  `room` is what the record may take. */
 PyObject *record_write(struct site *site, PyObject *const *names, const struct origin *origin,
                        const struct fields *fields, const struct strand *strand, size_t room);
+uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key); /* fields.c */
 PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
@@ -568,7 +608,7 @@ static inline int64_t event_commit(struct event *event)
     return id;
 }
 
-void fields_put(struct event *event, const struct fields *fields); /* fields.c */
+bool fields_put(struct event *event, const struct fields *fields); /* fields.c; false: cut */
 
 /* Appends what fits; false if it did not and the record is closed by GN_CUT. */
 static inline bool event_advance(struct event *event, uint8_t *p, Py_ssize_t left)
@@ -605,7 +645,8 @@ static inline bool value_is_plain(PyObject *value)
 {
     PyTypeObject *type = Py_TYPE(value);
     return type == &PyLong_Type || type == &PyUnicode_Type || type == &PyFloat_Type ||
-           type == &PyBool_Type || value == Py_None || type == &PyBytes_Type;
+           type == &PyBool_Type || value == Py_None || type == &PyBytes_Type ||
+           type == address_type;
 }
 
 static inline uint8_t *put_value(uint8_t *p, const uint8_t *end, PyObject *value, bool object)
@@ -684,7 +725,7 @@ struct summaries {
     struct values plain;
     PyObject **owned; /* NULL when nothing had to be summarised */
 };
-int values_init(void);
+int values_init(PyObject *module);
 bool summaries_make(struct summaries *summaries, const struct values *values);
 void summaries_release(struct summaries *summaries);
 

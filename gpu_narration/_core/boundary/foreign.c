@@ -1,97 +1,139 @@
-/* Calls through ctypes.
+/* Calls of foreign functions: how they begin.  Their end is in foreign_end.c.
  *
- * A function pointer object keeps its identity and everything it is: only its
- * class changes, to a subclass whose tp_call stands here (ffi/ctypes_calls.py
- * makes the subclass).  So names bound to it elsewhere, argtypes, errcheck,
- * ctypes.cast and callbacks all go on as before. */
-#include "boundary.h"
+ * Who calls foreign_begin stands in foreign_ctypes.c, foreign_cffi.c and
+ * foreign_proxy.c.  A function of which nothing special is told is recorded in C alone;
+ * hooks and formatters are Python, run in the calling thread, and are contained. */
+#include "foreign.h"
 
-#define SEATS 1024u /* power of two */
+__thread unsigned foreign_hooks_running THREAD_MODEL;
 
-/* The site of a function object, by address; the reference keeps the address
- * from coming to mean another function. */
-static struct {
-    PyObject *function; /* owned */
-    struct site *site; /* NULL: not to be traced */
-    unsigned flags; /* enum scope_flags */
-} seats[SEATS];
+/* ---- hooks ---- */
 
-/* dict: adopted type -> (function) -> (actor, name, flags) or None */
-static PyObject *describers;
-
-static PyObject *foreign_call(PyObject *self, PyObject *args, PyObject *kwargs);
-
-static ternaryfunc original_call(PyTypeObject *type)
+PyObject *foreign_ask(PyObject *callable, PyObject *const *args, size_t nargs)
 {
-    while (type->tp_call == foreign_call)
-        type = type->tp_base;
-    return type->tp_call;
+    foreign_hooks_running++;
+    PyObject *answer = PyObject_Vectorcall(callable, args, nargs, NULL);
+    foreign_hooks_running--;
+    if (answer == NULL)
+        (void)internal_error("hook of a foreign function");
+    return answer;
 }
 
-static PyObject *describer(PyTypeObject *type)
+static void ask_before(struct foreign_call *call)
 {
-    for (; type != NULL; type = type->tp_base) {
-        PyObject *found = PyDict_GetItemWithError(describers, (PyObject *)type);
-        if (found != NULL)
-            return found;
+    struct foreign *foreign = call->foreign;
+    if (foreign->before != NULL && !call->usual)
+        call->begun = foreign_ask(foreign->before, &call->args, 1);
+    if (foreign->get_errno != NULL) {
+        PyObject *number = PyObject_CallNoArgs(foreign->get_errno);
+        call->errno_before = number == NULL ? 0 : PyLong_AsLong(number);
+        Py_XDECREF(number);
+        contain();
     }
-    return NULL;
 }
 
-/* `*settled`: asked again, the answer would be the same. */
-static struct site *foreign_site(PyObject *function, unsigned *flags, bool *settled)
+static PyObject *tuple_of(PyObject *const *args, Py_ssize_t nargs)
 {
-    PyObject *describe = describer(Py_TYPE(function));
-    PyObject *description = describe == NULL ? NULL : PyObject_CallOneArg(describe, function);
-    struct site *site = NULL;
-    PyObject *names[NAME_COUNT] = {NULL};
-    if (description != NULL && description != Py_None &&
-        PyArg_ParseTuple(description, "UUI", &names[0], &names[1], flags)) {
-        /* Interned, so that one function always has one site. */
-        Py_INCREF(names[0]);
-        Py_INCREF(names[1]);
-        PyUnicode_InternInPlace(&names[0]);
-        PyUnicode_InternInPlace(&names[1]);
-        PyObject *module = PyUnicode_InternFromString("");
-        if (module != NULL)
-            site = site_named(GN_KIND_FOREIGN, GN_LEVEL_TRACE, module, names);
-        Py_XDECREF(module);
-        Py_DECREF(names[0]);
-        Py_DECREF(names[1]);
+    PyObject *tuple = PyTuple_New(nargs);
+    for (Py_ssize_t i = 0; tuple != NULL && i < nargs; i++)
+        PyTuple_SET_ITEM(tuple, i, Py_NewRef(args[i]));
+    return tuple;
+}
+
+/* The values as the formatters show them; NULL: as they are. */
+static PyObject *formatted(const struct foreign *foreign, const struct values *values,
+                           PyObject *kwnames)
+{
+    Py_ssize_t keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    Py_ssize_t positional = values->count - keywords;
+    PyObject *shown = tuple_of(values->items, values->count);
+    if (shown == NULL) {
+        contain();
+        return NULL;
     }
-    Py_XDECREF(description);
-    *settled = !PyErr_Occurred() || !internal_error("name of a foreign function");
-    return site;
-}
-
-static struct site *find_site(PyObject *function, unsigned *flags)
-{
-    uint32_t i = (uint32_t)((uintptr_t)function >> 5) & (SEATS - 1);
-    if (UNLIKELY(seats[i].function != function)) {
-        bool settled;
-        *flags = 0;
-        struct site *site = foreign_site(function, flags, &settled);
-        if (!settled)
-            return site;
-        PyObject *before = seats[i].function;
-        seats[i].function = Py_NewRef(function);
-        seats[i].site = site;
-        seats[i].flags = *flags;
-        Py_XDECREF(before); /* last: its end may run code that takes the seat again */
-        return site;
+    for (Py_ssize_t i = 0; i < values->count; i++) {
+        Py_ssize_t index =
+            i < positional ? i
+                           : parameter_index(foreign->site, PyTuple_GET_ITEM(kwnames, i - positional));
+        if (index < 0 || index >= PyTuple_GET_SIZE(foreign->formatters))
+            continue;
+        PyObject *formatter = PyTuple_GET_ITEM(foreign->formatters, index);
+        PyObject *text = formatter == Py_None ? NULL : foreign_ask(formatter, &values->items[i], 1);
+        if (text == NULL)
+            continue;
+        Py_DECREF(PyTuple_GET_ITEM(shown, i));
+        PyTuple_SET_ITEM(shown, i, text);
     }
-    *flags = seats[i].flags;
-    return seats[i].site;
+    return shown;
 }
 
-static void open_foreign(struct scope *scope, struct site *site, unsigned flags, PyObject *args)
+/* ---- the beginning ---- */
+
+static bool rule_hides(enum parameter_rule rule, PyObject *value)
 {
-    struct values values = {PyTuple_GET_SIZE(args) > 0 ? &PyTuple_GET_ITEM(args, 0) : NULL,
-                            PyTuple_GET_SIZE(args), 0};
+    return rule == PARAMETER_MASKED || (rule == PARAMETER_CHECKED && is_credential(value));
+}
+
+/* False if they did not all fit: then nothing may follow. */
+static bool put_told(struct event *event, const struct foreign *foreign,
+                     const struct values *values, PyObject *kwnames)
+{
+    const struct site *site = foreign->site;
+    Py_ssize_t keywords = kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames);
+    Py_ssize_t positional = values->count - keywords;
+    for (Py_ssize_t i = 0; i < values->count; i++) {
+        PyObject *value = values->items[i];
+        uint8_t *p = event->p;
+        enum parameter_rule rule = PARAMETER_PLAIN;
+        if (i >= positional) {
+            PyObject *name = PyTuple_GET_ITEM(kwnames, i - positional);
+            rule = keyword_rule(site, name, parameter_index(site, name));
+            p = put_key(p, event->end, name);
+        } else if (i < site->parameter_count) {
+            rule = site->parameters[i].rule;
+        }
+        bool object = values->objects != 0 && i < 64 && (values->objects >> i & 1);
+        if (p == NULL)
+            ;
+        else if (rule_hides(rule, value))
+            p = gn_put_tag(p, event->end, GN_MASKED);
+        else if (i < 63 && (foreign->addresses >> i & 1) && PyLong_CheckExact(value))
+            p = gn_put_wide(p, event->end, GN_POINTER, PyLong_AsUnsignedLongLongMask(value));
+        else
+            p = put_value(p, event->end, value, object);
+        if (UNLIKELY(!event_advance(event, p, values->count - i)))
+            return false;
+    }
+    return true;
+}
+
+static void open_record(struct foreign_call *call, const struct values *values, PyObject *kwnames,
+                        const struct fields *fields, const struct numbers *numbers)
+{
+    const struct foreign *foreign = call->foreign;
+    struct site *site = foreign->site;
+    struct event event;
+    /* Asked again: Python code may have run, and a new recording begun. */
+    if (!site_ready(site) || !event_begin(&event, site->id))
+        return;
+    bool whole = LIKELY(foreign->plain && kwnames == NULL)
+                     ? event_put_values(&event, values, 0)
+                     : put_told(&event, foreign, values, kwnames);
+    if (numbers != NULL && whole)
+        whole = put_numbers(&event, foreign->reads, numbers);
+    if (fields != NULL && whole)
+        (void)fields_put(&event, fields);
+    struct thread_state *thread = event.thread;
+    uint64_t tick = event.tick;
+    int64_t id = event_commit(&event);
+    scope_opened(&call->scope, thread, site, id, tick, true);
+}
+
+void foreign_open_summaries(struct scope *scope, struct site *site, const struct values *values)
+{
     struct summaries plain;
     struct event event;
-    scope->id = 0;
-    if (!values_prepare(&plain, &values))
+    if (!values_prepare(&plain, values))
         return;
     /* Asked again: summaries may have run Python code, and a new recording begun. */
     if (site_ready(site) && event_begin(&event, site->id)) {
@@ -102,82 +144,69 @@ static void open_foreign(struct scope *scope, struct site *site, unsigned flags,
         scope_opened(scope, thread, site, id, tick, true);
     }
     values_done(&plain);
-    if (UNLIKELY((flags & (SCOPE_GPU | SCOPE_VRAM)) != 0))
-        scope_hook_enter(scope, flags, NULL, site->names);
 }
 
-/* Whether a pointer came back as NULL: None of a c_void_p or c_char_p, else a false object. */
-static bool is_null(PyObject *result)
+static void begin_told(struct foreign_call *call, const struct values *values, PyObject *kwnames,
+                       const struct numbers *numbers)
 {
-    int is_true = PyObject_IsTrue(result);
-    if (is_true < 0)
-        PyErr_Clear(); /* an object of the program that cannot say */
-    return is_true == 0;
-}
-
-static PyObject *foreign_call(PyObject *self, PyObject *args, PyObject *kwargs)
-{
-    ternaryfunc call = original_call(Py_TYPE(self));
-    if (!is_recording())
-        return call(self, args, kwargs);
-    unsigned flags;
-    struct site *site = find_site(self, &flags);
-    core.foreign_streams += (flags & FOREIGN_STREAMS) != 0; /* filtered out or not */
-    if (site == NULL || !site_ready(site))
-        return call(self, args, kwargs);
-    struct scope scope;
-    open_foreign(&scope, site, flags, args);
-    PyObject *result = call(self, args, kwargs);
-    if (LIKELY(result != NULL)) {
-        struct ending ending = {.outcome = GN_OUTCOME_OK, .result = result};
-        if (UNLIKELY((flags & FOREIGN_HANDLE) != 0) && is_null(result))
-            ending.failure = site->names[1];
-        scope_close(&scope, &ending);
-    } else {
-        scope_close_raised(&scope);
+    const struct foreign *foreign = call->foreign;
+    ask_before(call);
+    PyObject *shown = foreign->formatters == NULL ? NULL : formatted(foreign, values, kwnames);
+    struct values given = *values;
+    if (shown != NULL && given.count > 0)
+        given.items = &PyTuple_GET_ITEM(shown, 0);
+    PyObject *dict = call->begun != NULL && PyDict_Check(call->begun) ? call->begun : NULL;
+    struct fields fields;
+    if (!fields_make(&fields, dict))
+        (void)internal_error("hook of a foreign function");
+    struct summaries plain;
+    if (values_prepare(&plain, &given)) {
+        open_record(call, &plain.plain, kwnames, &fields, numbers);
+        values_done(&plain);
     }
-    return result;
+    fields_release(&fields);
+    Py_XDECREF(shown);
 }
 
-/* foreign_adopt(type, describe): calls of instances of `type`, a subclass of a
- * ctypes function type made for this, are traced; `describe(function)` gives
- * (actor, name, flags), or None to leave it alone; flags are enum scope_flags. */
-PyObject *foreign_adopt(PyObject *module, PyObject *args)
+bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject *tuple,
+                   PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
-    (void)module;
-    PyObject *type, *describe;
-    if (!PyArg_ParseTuple(args, "O!O", &PyType_Type, &type, &describe))
-        return NULL;
-    PyTypeObject *adopted = (PyTypeObject *)type;
-    if (adopted->tp_call == NULL || !(adopted->tp_flags & Py_TPFLAGS_HEAPTYPE)) {
-        PyErr_SetString(PyExc_TypeError, "foreign_adopt() needs a callable heap type");
-        return NULL;
-    }
-    if (describers == NULL && (describers = PyDict_New()) == NULL)
-        return NULL;
-    if (PyDict_SetItem(describers, type, describe) < 0)
-        return NULL;
-    adopted->tp_call = foreign_call;
-    adopted->tp_flags &= ~Py_TPFLAGS_HAVE_VECTORCALL; /* or calls would go round tp_call */
-    PyType_Modified(adopted);
-    Py_RETURN_NONE;
-}
-
-/* foreign_forget(type): functions of `type` are described anew, if ever.  All
- * seats go: they are a cache, and a call on another thread may just have filled
- * one for a function that is changing its type. */
-PyObject *foreign_forget(PyObject *module, PyObject *type)
-{
-    (void)module;
-    for (uint32_t i = 0; i < SEATS; i++)
-        if (seats[i].function != NULL) {
-            seats[i].site = NULL;
-            Py_CLEAR(seats[i].function);
+    core.foreign_streams += (foreign->flags & FOREIGN_STREAMS) != 0; /* filtered out or not */
+    if (!site_ready(foreign->site))
+        return false;
+    /* untrace() inside the call may let go of it */
+    call->foreign = (struct foreign *)Py_NewRef((PyObject *)foreign);
+    call->args = NULL;
+    call->begun = NULL;
+    call->usual = false;
+    call->errno_before = 0;
+    call->scope.id = 0;
+    if (UNLIKELY(kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0))
+        learn_keywords(foreign->site, kwnames);
+    else
+        kwnames = NULL;
+    struct values values = {args, nargs + (kwnames == NULL ? 0 : PyTuple_GET_SIZE(kwnames)), 0};
+    if (UNLIKELY(foreign->told)) {
+        call->args = tuple != NULL ? Py_NewRef(tuple) : tuple_of(args, nargs);
+        contain();
+        if (call->args == NULL) {
+            Py_DECREF((PyObject *)foreign);
+            return false;
         }
-    if (describers != NULL && PyDict_Contains(describers, type) == 1 &&
-        PyDict_DelItem(describers, type) < 0)
-        return NULL;
-    Py_RETURN_NONE;
+        struct numbers read;
+        bool has_read = foreign->reads != NULL && reads_take(foreign->reads, args, nargs, &read);
+        call->usual = has_read && read.usual;
+        begin_told(call, &values, kwnames, has_read ? &read : NULL);
+    } else {
+        struct summaries plain;
+        if (values_prepare(&plain, &values)) {
+            open_record(call, &plain.plain, kwnames, NULL, NULL);
+            values_done(&plain);
+        }
+    }
+    if (UNLIKELY((foreign->flags & (SCOPE_GPU | SCOPE_VRAM)) != 0))
+        scope_hook_enter(&call->scope, foreign->flags, NULL, foreign->site->names);
+    return true;
 }
 
 /* foreign_streams() -> how many such calls have begun; a scope compares two answers */

@@ -15,7 +15,7 @@ static PyObject *keyword_rules; /* dict: name of a **kwargs key -> enum paramete
 
 /* ---- arguments ---- */
 
-static Py_ssize_t parameter_index(const struct site *site, PyObject *name)
+Py_ssize_t parameter_index(const struct site *site, PyObject *name)
 {
     for (Py_ssize_t i = 0; i < site->parameter_count; i++)
         if (site->parameters[i].name == name)
@@ -24,13 +24,6 @@ static Py_ssize_t parameter_index(const struct site *site, PyObject *name)
         if (PyUnicode_Compare(site->parameters[i].name, name) == 0)
             return i;
     return -1;
-}
-
-static bool is_credential(PyObject *value)
-{
-    return PyUnicode_Check(value) && PyUnicode_IS_ASCII(value) &&
-           gn_looks_like_credential((const char *)PyUnicode_1BYTE_DATA(value),
-                                    (size_t)PyUnicode_GET_LENGTH(value));
 }
 
 static inline uint8_t *put_argument(uint8_t *p, const uint8_t *end, enum parameter_rule rule,
@@ -72,7 +65,7 @@ static void learn_keyword(const struct site *site, PyObject *name)
     Py_XDECREF(rule);
 }
 
-static void learn_keywords(const struct site *site, PyObject *kwnames)
+void learn_keywords(const struct site *site, PyObject *kwnames)
 {
     if (PyDict_GET_SIZE(keyword_rules) >= KEYWORDS_KNOWN)
         PyDict_Clear(keyword_rules); /* bounded, and yet no name goes unjudged */
@@ -86,7 +79,7 @@ static void learn_keywords(const struct site *site, PyObject *kwnames)
     }
 }
 
-static enum parameter_rule keyword_rule(const struct site *site, PyObject *name, Py_ssize_t index)
+enum parameter_rule keyword_rule(const struct site *site, PyObject *name, Py_ssize_t index)
 {
     if (index >= 0)
         return site->parameters[index].rule;

@@ -56,7 +56,7 @@ PyObject *record_write(struct site *site, PyObject *const *names, const struct o
         Py_RETURN_NONE;
     event_write_head(&event, site->id, room);
     if (put_texts(&event, site, names, origin, fields->count + fields->left_out))
-        fields_put(&event, fields);
+        (void)fields_put(&event, fields);
     int64_t id = event_commit(&event);
     if (UNLIKELY(core.nvtx_on))
         nvtx_mark(thread, site, id);
@@ -125,7 +125,7 @@ static PyObject *put_stream(uint32_t stream, uint32_t site, PyObject *lead, PyOb
     uint8_t bytes[GN_RECORD_BIG - GN_RECORD_HEAD_WIDE];
     struct event event = {.p = bytes, .end = bytes + sizeof bytes - 3};
     if (event_advance(&event, put_value(event.p, event.end, lead, false), fields.count + 1))
-        fields_put(&event, &fields);
+        (void)fields_put(&event, &fields);
     fields_release(&fields);
     enum gn_result result =
         gn_recording_put(core.recording, stream, site, bytes, (size_t)(event.p - bytes));
@@ -168,16 +168,12 @@ bool note_fields(const char *topic, PyObject *fields)
 uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict)
 {
     struct fields fields;
-    fields_begin(&fields);
-    bool collected = fields_add_dict(&fields, dict);
-    struct event event = {.p = NULL};
-    if (collected) {
-        fields_summarise(&fields);
-        event = (struct event){.p = p, .end = end - 3}; /* a GN_CUT fits behind */
-        fields_put(&event, &fields);
-    } else {
+    if (!fields_make(&fields, dict)) {
         PyErr_Clear(); /* no memory, or no dict: the caller does without */
+        return NULL;
     }
+    struct event event = {.p = p, .end = end - 3}; /* a GN_CUT fits behind */
+    (void)fields_put(&event, &fields);
     fields_release(&fields);
     return event.p;
 }

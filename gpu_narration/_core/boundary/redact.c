@@ -108,7 +108,7 @@ static long name_rule(PyObject *name)
     return kept < 0 ? -1 : both;
 }
 
-static bool is_credential(PyObject *value)
+bool is_credential(PyObject *value)
 {
     return PyUnicode_Check(value) && PyUnicode_IS_ASCII(value) &&
            gn_looks_like_credential((const char *)PyUnicode_1BYTE_DATA(value),

@@ -144,6 +144,21 @@ static void put_error(struct event *event, PyObject *error, PyObject *text)
         (void)event_advance(event, put_string(event->p, event->end, text, ERROR_TEXT_MAX), 1);
 }
 
+/* Out of line, so that the usual end stays short. */
+static __attribute__((noinline)) bool put_result(struct event *event, const struct ending_more *more,
+                                                 const struct values *result)
+{
+    if (more->name != NULL)
+        return event_advance(event, put_named(event->p, event->end, GN_STR8, more->name), 2) &&
+               event_advance(event, put_string(event->p, event->end, more->meaning,
+                                               ERROR_TEXT_MAX), 1);
+    if (more->address && result->count > 0 && PyLong_CheckExact(result->items[0])) {
+        uint64_t address = PyLong_AsUnsignedLongLongMask(result->items[0]);
+        return event_advance(event, gn_put_wide(event->p, event->end, GN_POINTER, address), 1);
+    }
+    return event_put_values(event, result, 0);
+}
+
 /* ---- closing ---- */
 
 /* Ends the scope for the thread that opened it, which is not this one.  The lock
@@ -162,27 +177,44 @@ static void close_for_opener(struct scope *scope)
     scope->pushed = false;
 }
 
+/* The record of an end up to what comes last; false: nothing is to be written. */
+static inline bool begin_end(struct event *event, const struct scope *scope, uint64_t end_tick,
+                             enum gn_outcome outcome)
+{
+    if (!event_prepare(event, end_tick, GN_RECORD_MAX) || scope->generation != core.generation)
+        return false;
+    event_write_head(event, scope->site->id | GN_SITE_EXIT, GN_RECORD_MAX);
+    /* The three always fit. */
+    uint8_t *p = gn_put_int_unchecked(event->p, outcome);
+    p = gn_put_int_unchecked(p, scope->id);
+    event->p = gn_put_int_unchecked(p, (int64_t)(end_tick - scope->start_tick));
+    return true;
+}
+
+static inline void commit_end(struct event *event, const struct scope *scope)
+{
+    (void)event_commit(event);
+    struct gn_writer *writer = &event->thread->writer;
+    if (writer->span == (uint64_t)scope->id)
+        writer->span = (uint64_t)scope->parent; /* as the reader does */
+}
+
 static void write_end(const struct scope *scope, uint64_t end_tick, const struct ending *ending,
                       const struct values *result, PyObject *text)
 {
     struct event event;
-    if (!event_prepare(&event, end_tick, GN_RECORD_MAX) || scope->generation != core.generation)
+    if (!begin_end(&event, scope, end_tick, ending->outcome))
         return;
-    event_write_head(&event, scope->site->id | GN_SITE_EXIT, GN_RECORD_MAX);
-    /* The three always fit. */
-    uint8_t *p = gn_put_int(event.p, event.end, ending->outcome);
-    p = gn_put_int(p, event.end, scope->id);
-    event.p = gn_put_int(p, event.end, (int64_t)(end_tick - scope->start_tick));
     if (ending->error != NULL)
         put_error(&event, ending->error, text);
+    else if (UNLIKELY(ending->more != NULL))
+        (void)(put_result(&event, ending->more, result) &&
+               (ending->more->fields == NULL || fields_put(&event, ending->more->fields)));
     else if (ending->masked && result->count > 0)
         (void)event_advance(&event, gn_put_tag(event.p, event.end, GN_MASKED), 1);
     else
         (void)event_put_values(&event, result, 0);
-    (void)event_commit(&event);
-    struct gn_writer *writer = &event.thread->writer;
-    if (writer->span == (uint64_t)scope->id)
-        writer->span = (uint64_t)scope->parent; /* as the reader does */
+    commit_end(&event, scope);
 }
 
 /* Ends the span for the thread that opened it. */
@@ -231,9 +263,8 @@ static void close_recorded(struct scope *scope, uint64_t end_tick, const struct 
         close_late(scope);
 }
 
-void scope_close(struct scope *scope, const struct ending *ending)
+static inline void close_at(struct scope *scope, const struct ending *ending, uint64_t end_tick)
 {
-    uint64_t end_tick = gn_clock_ticks();
     if (scope->id == 0)
         return;
     PyObject *failure = ending->failure;
@@ -246,6 +277,39 @@ void scope_close(struct scope *scope, const struct ending *ending)
     if (LIKELY(scope->generation == core.generation))
         close_recorded(scope, end_tick, ending);
     else if (scope->pushed || scope->range != NULL)
+        close_late(scope);
+    scope->id = 0;
+}
+
+void scope_close(struct scope *scope, const struct ending *ending)
+{
+    close_at(scope, ending, gn_clock_ticks());
+}
+
+void scope_close_at(struct scope *scope, const struct ending *ending, uint64_t end_tick)
+{
+    close_at(scope, ending, end_tick);
+}
+
+void scope_close_value(struct scope *scope, PyObject *result)
+{
+    uint64_t end_tick = gn_clock_ticks();
+    if (UNLIKELY(scope->hook_token != NULL || !value_is_plain(result) || scope->id == 0 ||
+                 scope->generation != core.generation)) {
+        struct ending ending = {.outcome = GN_OUTCOME_OK, .result = result};
+        close_at(scope, &ending, end_tick);
+        return;
+    }
+    struct event event;
+    if (begin_end(&event, scope, end_tick, GN_OUTCOME_OK)) {
+        uint8_t *p = put_value(event.p, event.end, result, false);
+        (void)event_advance(&event, p, 1);
+        commit_end(&event, scope);
+    }
+    /* Waiting lets others run, who may have ended the recording. */
+    if (LIKELY(scope->generation == core.generation))
+        leave_strand(scope);
+    else
         close_late(scope);
     scope->id = 0;
 }

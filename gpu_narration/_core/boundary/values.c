@@ -10,6 +10,7 @@
 #define BIGINT_BITS 600 /* an int up to this size is kept whole */
 
 static PyObject *type_rules; /* dict: type -> what _summary.py said of it */
+PyTypeObject *address_type;
 
 uint8_t *put_string(uint8_t *p, const uint8_t *end, PyObject *text, size_t keep)
 {
@@ -78,6 +79,8 @@ uint8_t *put_value_slow(uint8_t *p, const uint8_t *end, PyObject *value, bool ob
         return gn_put_double(p, end, PyFloat_AS_DOUBLE(value));
     if (PyUnicode_Check(value))
         return object ? put_named(p, end, GN_OBJECT, value) : put_string(p, end, value, GN_TEXT_MAX);
+    if (Py_IS_TYPE(value, address_type))
+        return gn_put_wide(p, end, GN_POINTER, PyLong_AsUnsignedLongLongMask(value));
     if (PyBytes_CheckExact(value))
         return gn_put_bytes(p, end, PyBytes_AS_STRING(value), (size_t)PyBytes_GET_SIZE(value));
     if (PyLong_CheckExact(value)) {
@@ -134,11 +137,34 @@ static PyObject *unreadable_summary(PyObject *value)
     return PyUnicode_FromFormat("<%.120s, unreadable: %s>", Py_TYPE(value)->tp_name, error);
 }
 
+/* What the value's own memory holds: that of a pointer's object is the address.  The
+ * memory behind it is not looked at. */
+static PyObject *address_summary(PyObject *value)
+{
+    Py_buffer memory;
+    if (PyObject_GetBuffer(value, &memory, PyBUF_SIMPLE) < 0)
+        return NULL;
+    void *address = NULL;
+    if (memory.len >= (Py_ssize_t)sizeof address)
+        memcpy(&address, memory.buf, sizeof address);
+    PyBuffer_Release(&memory);
+    PyObject *number = PyLong_FromVoidPtr(address);
+    PyObject *shown = number == NULL ? NULL
+                                     : PyObject_CallOneArg((PyObject *)address_type, number);
+    Py_XDECREF(number);
+    return shown;
+}
+
 static PyObject *ruled_summary(PyObject *value)
 {
     PyObject *rule = type_rule(value);
     if (PyErr_Occurred())
         (void)internal_error("summary of a type");
+    if (rule == (PyObject *)address_type) {
+        Py_DECREF(rule);
+        PyObject *shown = address_summary(value);
+        return shown != NULL ? shown : unreadable_summary(value);
+    }
     if (rule == NULL || rule == Py_None || PyUnicode_CheckExact(rule))
         return rule;
     PyObject *summary = PyObject_CallOneArg(rule, value);
@@ -192,8 +218,23 @@ void summaries_release(struct summaries *summaries)
     summaries->owned = NULL;
 }
 
-int values_init(void)
+static PyType_Slot address_slots[] = {
+    {Py_tp_doc, (void *)"An address: an int that a trace shows in hex."},
+    {0, NULL},
+};
+
+static PyType_Spec address_spec = {
+    .name = "gpu_narration._core._core.Address",
+    .flags = Py_TPFLAGS_DEFAULT,
+    .slots = address_slots,
+};
+
+int values_init(PyObject *module)
 {
     type_rules = PyDict_New();
-    return type_rules == NULL ? -1 : 0;
+    address_type = (PyTypeObject *)PyType_FromSpecWithBases(&address_spec,
+                                                            (PyObject *)&PyLong_Type);
+    if (type_rules == NULL || address_type == NULL)
+        return -1;
+    return PyModule_AddObjectRef(module, "Address", (PyObject *)address_type);
 }

@@ -11,7 +11,8 @@
  *
  * It is stricter than a driver: every call that a driver may refuse beside a
  * capture is refused and invalidates that capture, and a handle is known to be
- * stale (fake_cuStale counts), where a driver may crash.  Objects are never freed.
+ * stale (fake_cuStale counts), where a driver may crash.  Objects are never freed,
+ * memory is.
  *
  * Compiled with FAKE_CUDA_OLD it lacks what CUDA 12 added, with
  * FAKE_CUDA_INCOMPLETE one function that every driver has. */
@@ -136,6 +137,8 @@ int permitted(void);
 /* CAPTURE_IMPLICIT if a stream that the legacy one waits for is capturing; with
  * `use` that invalidates the capture. */
 int implicit_capture(const struct stream *legacy, bool use);
+
+API int cuMemGetInfo_v2(size_t *free_bytes, size_t *total_bytes);
 
 void count_call(const char *function);
 int injected_failure(const char *function);
