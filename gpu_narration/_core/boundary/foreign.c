@@ -123,7 +123,7 @@ static PyObject *foreign_call(PyObject *self, PyObject *args, PyObject *kwargs)
     unsigned flags;
     struct site *site = find_site(self, &flags);
     core.foreign_streams += (flags & FOREIGN_STREAMS) != 0; /* filtered out or not */
-    if (site == NULL || !site_ready(site))
+    if (site == NULL || !site_wanted(site))
         return call(self, args, kwargs);
     struct scope scope;
     open_foreign(&scope, site, flags, args);
