@@ -247,7 +247,7 @@ def set_nvtx(bridge: object | None) -> None:
     """Where ranges and marks go.  boundary/nvtx.c"""
 
 def refilter() -> None:
-    """Every call site asks the threshold hook again.  boundary/sites.c"""
+    """Every call site asks the threshold hook again.  boundary/filtering.c"""
 
 def clock_source() -> Literal["monotonic", "tsc", "cntvct"]:
     """What ticks are.  clock.c"""

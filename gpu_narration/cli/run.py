@@ -28,6 +28,7 @@ Examples:
   gpu-narration run --console --filter 'info,engine=trace' app.py
   gpu-narration run --ffi llama -m myapp.server
   gpu-narration run --backend mock examples/two_streams.py
+  gpu-narration run --strip serve.py
   gpu-narration run --flight --dump-signal SIGUSR1 -m myapp.server
   gpu-narration run --nsys app.py
   gpu-narration run --capture-range prefill --nsys --gpu-metrics-devices=0 app.py
@@ -75,6 +76,10 @@ the libraries that --ffi names.""",
               help="With --nsys: it follows device memory too, which slows allocations.")  # fmt: skip
 @click.option("--ffi", type=click.Choice(["llama"]), multiple=True,
               help="Trace a foreign library as its preset knows it, now or once it is imported.")  # fmt: skip
+@click.option("--strip", is_flag=True,
+              help="Take the trace calls out of what the program imports, and of itself.")  # fmt: skip
+@click.option("--strip-packages", metavar="NAMES",
+              help="Only of these packages and what lies below them, as myapp,other.worker.")  # fmt: skip
 @click.option("--quiet", "-q", is_flag=True, help="Do not say at the end where the trace is.")
 @click.argument("program", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -103,12 +108,15 @@ def run(
     capture_range: str | None,
     memory_usage: bool,
     ffi: tuple[str, ...],
+    strip: bool,
+    strip_packages: str | None,
     quiet: bool,
     program: tuple[str, ...],
 ) -> Program | Profiled | None:
     """Runs PROGRAM (a script and its arguments, or -m MODULE and its arguments) and records it."""
     from gpu_narration import recorder
     from gpu_narration.cli.program import Program
+    from gpu_narration.stripping import choice
     from gpu_narration.tracedir import unused
 
     if module is None and not program:
@@ -124,6 +132,8 @@ def run(
         name, arguments = script.stem, program[1:]
     else:
         name, arguments = module.rpartition(".")[2], program
+    if strip or strip_packages:
+        choice.strip_process(choice.parse("1" if strip else strip_packages or ""))
     path = output if output is not None else unused(f"{name}.gnt")
     if nsys:
         from gpu_narration.cli import profiled
@@ -168,4 +178,5 @@ def run(
         arguments=list(arguments),
         recorder=started,
         quiet=quiet,
+        strip=choice.chosen().covers("__main__"),
     )

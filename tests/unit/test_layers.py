@@ -21,7 +21,7 @@ _LEAVES = {
 }  # fmt: skip
 RECORDING = {
     **_LEAVES,
-    "_core": 1, "kernels": 1,
+    "_core": 1, "kernels": 1, "stripping": 1,
     "_summary": 2, "contexts": 2, "filters": 2, "redaction": 2, "tracedir": 2, "watcher": 2,
     "console": 2, "control": 2, "endings": 2, "_interrupts": 2, "flight": 2, "signals": 2,
     "_options": 3, "editorial": 3, "tracing": 3,

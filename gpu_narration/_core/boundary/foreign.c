@@ -172,7 +172,7 @@ bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject 
                    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     core.foreign_streams += (foreign->flags & FOREIGN_STREAMS) != 0; /* filtered out or not */
-    if (!site_ready(foreign->site))
+    if (!site_wanted(foreign->site))
         return false;
     /* untrace() inside the call may let go of it */
     call->foreign = (struct foreign *)Py_NewRef((PyObject *)foreign);

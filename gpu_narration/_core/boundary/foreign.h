@@ -79,7 +79,7 @@ static inline bool foreign_open(struct scope *scope, const struct foreign *forei
 {
     struct site *site = foreign->site;
     core.foreign_streams += (foreign->flags & FOREIGN_STREAMS) != 0; /* filtered out or not */
-    if (!site_ready(site))
+    if (!site_wanted(site))
         return false;
     scope->id = 0;
     struct values values = {args, nargs, 0};

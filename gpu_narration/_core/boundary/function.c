@@ -194,9 +194,13 @@ static PyObject *traced_call(PyObject *self, PyObject *const *args, size_t nargs
                              PyObject *kwnames)
 {
     struct traced_function *function = (struct traced_function *)self;
-    if (!is_recording() || !site_ready(function->site))
+    if (!is_recording())
         return PyObject_Vectorcall(function->wrapped, args, nargsf, kwnames);
-    if (UNLIKELY(function->form != FORM_PLAIN)) {
+    bool plain = LIKELY(function->form == FORM_PLAIN);
+    /* A body that runs in steps begins with the first of them. */
+    if (!(plain ? site_wanted(function->site) : site_ready(function->site)))
+        return PyObject_Vectorcall(function->wrapped, args, nargsf, kwnames);
+    if (UNLIKELY(!plain)) {
         PyObject *inner = PyObject_Vectorcall(function->wrapped, args, nargsf, kwnames);
         if (inner == NULL)
             return NULL; /* wrong arguments: the body never ran */

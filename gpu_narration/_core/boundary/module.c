@@ -167,7 +167,7 @@ PyMODINIT_FUNC PyInit__core(void)
     /* The last of them cannot be done twice. */
     if (PyModule_AddFunctions(module, call_methods) < 0 ||
         PyModule_AddFunctions(module, narrate_methods) < 0 || values_init(module) < 0 ||
-        sites_init() < 0 || calls_init() < 0 || narrate_init() < 0 || strand_init(module) < 0 ||
+        sites_init() < 0 || filtering_init() < 0 || calls_init() < 0 || narrate_init() < 0 || strand_init(module) < 0 ||
         scope_init(module) < 0 || function_init(module) < 0 || driven_init() < 0 ||
         redact_init() < 0 || foreign_init(module) < 0 || foreign_proxy_init(module) < 0 ||
         PyModule_AddIntConstant(module, "FORMAT_VERSION", GN_FORMAT_VERSION) < 0 ||

@@ -58,8 +58,8 @@ PyObject *record_write(struct site *site, PyObject *const *names, const struct o
     if (put_texts(&event, site, names, origin, fields->count + fields->left_out))
         (void)fields_put(&event, fields);
     int64_t id = event_commit(&event);
-    if (UNLIKELY(core.nvtx_on))
-        nvtx_mark(thread, site, id);
+    if (UNLIKELY(core.tells))
+        event_tell(thread, site, id);
     return PyLong_FromLongLong(id);
 }
 
@@ -101,7 +101,7 @@ PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_DECREF(origin);
     const struct strand *given = strand.span != 0 ? &strand : NULL;
     /* Big: the head says how big it came to be. */
-    PyObject *id = site != NULL && site_ready(site)
+    PyObject *id = site != NULL && site_wanted(site)
                        ? record_write(site, args + 3, NULL, &fields, given, GN_RECORD_BIG)
                        : Py_NewRef(Py_None);
     fields_release(&fields);
@@ -141,6 +141,19 @@ PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t na
         return NULL;
     }
     return put_stream(GN_STREAM_ANNOTATIONS, GN_SYS_ANNOTATE, args[0], args[1]);
+}
+
+bool annotate_count(int64_t id, PyObject *key, uint64_t count)
+{
+    uint8_t bytes[64 + 256];
+    const uint8_t *end = bytes + sizeof bytes;
+    uint32_t key_id = string_id(key);
+    uint8_t *p = gn_put_int(bytes, end, id);
+    p = key_id != 0 ? gn_put_ref(p, end, GN_KEY, key_id) : put_named(p, end, GN_NAME, key);
+    p = p == NULL ? NULL : gn_put_int(p, end, (int64_t)count);
+    return p != NULL && core.generation != 0 &&
+           gn_recording_put(core.recording, GN_STREAM_ANNOTATIONS, GN_SYS_ANNOTATE, bytes,
+                            (size_t)(p - bytes)) == GN_OK;
 }
 
 /* note(topic, fields) -> whether it was recorded */

@@ -5,6 +5,15 @@
 
 /* ---- opening ---- */
 
+static __attribute__((noinline)) void scope_tell(struct scope *scope, struct thread_state *thread,
+                                                 bool pushable)
+{
+    if (core.nvtx_on)
+        nvtx_open(scope, thread, pushable);
+    if (scope->site->sampled_out != 0)
+        site_tell(scope->site, scope->id);
+}
+
 void scope_opened(struct scope *scope, struct thread_state *thread, struct site *site, int64_t id,
                   uint64_t tick, bool pushable)
 {
@@ -17,8 +26,8 @@ void scope_opened(struct scope *scope, struct thread_state *thread, struct site 
     scope->generation = core.generation;
     scope->thread_key = thread->key;
     strand_push(thread, scope);
-    if (UNLIKELY(core.nvtx_on))
-        nvtx_open(scope, thread, pushable);
+    if (UNLIKELY(core.tells))
+        scope_tell(scope, thread, pushable);
 }
 
 void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream,
@@ -394,7 +403,7 @@ static void span_open(struct span *span)
     bool nests = !core.nvtx_on || !caller_can_suspend();
     struct site *site = site_find(GN_KIND_SPAN, span->names, PyEval_GetGlobals());
     struct event event;
-    if (site == NULL || !site_ready(site) || !event_begin(&event, site->id))
+    if (site == NULL || !site_wanted(site) || !event_begin(&event, site->id))
         return;
     for (int i = 0; i < NAME_COUNT; i++)
         if (site->dynamic >> i & 1)
