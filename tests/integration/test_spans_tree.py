@@ -31,7 +31,7 @@ def _program(gpu: MockGpu, clock: ManualClock) -> None:
 
 @pytest.fixture(scope="module")
 def trace(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return recorded_on_mock(tmp_path_factory.mktemp("tree"), _program).trace.path
+    return recorded_on_mock(tmp_path_factory.mktemp("tree"), _program, vram=True).trace.path
 
 
 def tree(*arguments: str | Path) -> Result:
