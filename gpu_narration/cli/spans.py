@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import click
+from click.core import ParameterSource
 from click.shell_completion import CompletionItem
 
 from gpu_narration.cli.options import color_option, report_errors, wants_color
 from gpu_narration.cli.progress import given_trace, progress
 from gpu_narration.timeline.order import SORT_KEYS, SortKey
+from gpu_narration.timeline.tree import TREE_KEYS, TreeKey
 from gpu_narration.views.escape import safe, to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from gpu_narration.timeline.gpu_time import By
 
 
@@ -38,6 +42,7 @@ Examples:
   gpu-narration spans demo.gnt
   gpu-narration spans demo.gnt --by name --sort p99
   gpu-narration spans demo.gnt --correlation demo-1
+  gpu-narration spans demo.gnt --tree --sort gpu
   gpu-narration spans demo.gnt --actor engine --actor cuda --limit 0
   gpu-narration spans demo.gnt --json | jq '.launches[] | {name, stream, untimed}'
 
@@ -47,13 +52,21 @@ from the CPU time of the call, or of a span's beginning, to the end of its work 
 GPU, right within ±.  Shares are of the time shown and come from intervals that could
 be placed on the timeline, where overlapping ones count once; ≥ says that some could
 not.  Medians and p99 are exact, by nearest rank.  A dash is unknown; the reasons
-are counted at the end."""
+are counted at the end.
+
+\b
+In the tree own is the time in no span below; launches and GPU busy are those here and
+below, a union; lag is the median from the call of a launch to its start; VRAM is what
+memory moved by, net.  A span inside one of the same name counts for that one."""
 )
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option("--by", type=click.Choice(["stream", "name"]), default="stream", show_default=True,
               help="A GPU row for each name on each stream, or for each name.")  # fmt: skip
-@click.option("--sort", type=click.Choice(SORT_KEYS), default="total", show_default=True,
-              help="What comes first; largest first, names from A on.")  # fmt: skip
+@click.option("--tree", is_flag=True,
+              help="Spans by their nesting, with CPU, GPU, lag and VRAM of each.")  # fmt: skip
+@click.option("--sort", type=click.Choice((*SORT_KEYS, *TREE_KEYS)), default=None,
+              help="What comes first; largest first, names from A on. Default total; with --tree "
+              f"one of {', '.join(TREE_KEYS)}, default cpu.")  # fmt: skip
 @click.option("--limit", "-n", type=click.IntRange(min=0), default=None, metavar="ROWS",
               help="Rows of each table, 0 for all; 20 as tables, all as JSON.")  # fmt: skip
 @click.option("--actor", multiple=True, shell_complete=_actors,
@@ -66,7 +79,8 @@ are counted at the end."""
 def spans(
     trace: Path,
     by: By,
-    sort: SortKey,
+    tree: bool,
+    sort: SortKey | TreeKey | None,
     limit: int | None,
     actor: tuple[str, ...],
     correlation: str | None,
@@ -92,6 +106,13 @@ def spans(
     from gpu_narration.views.summary import ROWS, print_summary
     from gpu_narration.views.summary_object import summary_object
 
+    key = _order(sort, tree=tree)
+    if tree:
+        if click.get_current_context().get_parameter_source("by") is not ParameterSource.DEFAULT:
+            raise click.UsageError("--by is for the tables, not for --tree")
+        _tree(trace, cast("TreeKey", key), limit, frozenset(actor), correlation,
+              as_json=as_json, color=color)  # fmt: skip
+        return
     opened = Trace(trace)
     names = [process.name for process in opened.processes]
     reader = RequestReader(correlation, opened.annotations)
@@ -108,7 +129,7 @@ def spans(
         )  # fmt: skip
     request = reader.finish()
     notices = opened.notices()
-    order.sort(summary, sort)
+    order.sort(summary, cast("SortKey", key))
     pids = [process.pid for process in opened.processes]
     if as_json:
         record = summary_object(summary, limit=limit or 0, pids=pids)
@@ -134,8 +155,70 @@ def spans(
     kinds = (summary.spans, summary.waits, summary.launches, summary.scopes, summary.memory)
     if not any(kinds):
         what = "events" if summary.events == 0 else "spans, launches or memory readings"
-        of = f" of the request {correlation!r}" if correlation is not None else ""
-        whose = f" of the actor {' or '.join(map(repr, actor))}" if actor else ""
-        click.echo(safe(f"There are no {what}{whose}{of} in {trace}."), err=True)
+        _say_nothing(what, trace, actor, correlation)
     if is_damaged(notices):
         sys.exit(3)
+
+
+def _order(sort: SortKey | TreeKey | None, *, tree: bool) -> SortKey | TreeKey:
+    if sort is None:
+        return "cpu" if tree else "total"
+    if tree != (sort in TREE_KEYS):
+        keys = ", ".join(TREE_KEYS if tree else SORT_KEYS)
+        whose = "the tree" if tree else "the tables; give --tree for the others"
+        raise click.UsageError(f"--sort {sort} is not for this: {keys} are for {whose}")
+    return sort
+
+
+def _tree(
+    path: Path,
+    key: TreeKey,
+    limit: int | None,
+    actors: frozenset[str],
+    correlation: str | None,
+    *,
+    as_json: bool,
+    color: str,
+) -> None:
+    from gpu_narration.nsight.sidecar import joined
+    from gpu_narration.timeline.tree import SpanTree, ordered
+    from gpu_narration.timeline.vram_devices import uuids_of
+    from gpu_narration.tracefile import Trace
+    from gpu_narration.views import jsonl, text
+    from gpu_narration.views.printer import is_damaged
+    from gpu_narration.views.summary import ROWS
+    from gpu_narration.views.tree import print_tree, tree_object
+
+    opened = Trace(path)
+    names = [process.name for process in opened.processes]
+    with progress(opened) as events, joined(path, opened.trace_id, names) as join:
+        spans = SpanTree(
+            opened.annotations, actors=actors, correlation=correlation,
+            uuids=uuids_of(opened), joined=join,
+        )  # fmt: skip
+        for event in events:
+            spans.take(event)
+        nodes = spans.close()
+    notices = opened.notices()
+    if as_json:
+        record = tree_object(ordered(nodes, key, limit or 0), adrift=spans.adrift)
+        record["notices"] = [jsonl.notice_object(notice) for notice in notices]
+        print(to_json(record, indent=2))
+    else:
+        if nodes:
+            print_tree(
+                ordered(nodes, key, ROWS if limit is None else limit), sys.stdout,
+                color=wants_color(color, sys.stdout), total=len(nodes), adrift=spans.adrift,
+            )  # fmt: skip
+        for notice in notices:
+            print(text.notice_line(notice))
+    if not nodes:
+        _say_nothing("spans or launches", path, sorted(actors), correlation)
+    if is_damaged(notices):
+        sys.exit(3)
+
+
+def _say_nothing(what: str, trace: Path, actors: Sequence[str], correlation: str | None) -> None:
+    of = f" of the request {correlation!r}" if correlation is not None else ""
+    whose = f" of the actor {' or '.join(map(repr, actors))}" if actors else ""
+    click.echo(safe(f"There are no {what}{whose}{of} in {trace}."), err=True)
