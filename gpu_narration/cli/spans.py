@@ -92,6 +92,38 @@ def spans(
     Works on the trace of a program that was killed, too: spans without an end are
     counted as open.  Exit status: 0, or 3 if the trace is damaged.
     """
+    key = _order(sort, tree=tree)
+    if tree:
+        if click.get_current_context().get_parameter_source("by") is not ParameterSource.DEFAULT:
+            raise click.UsageError("--by is for the tables, not for --tree")
+        _tree(trace, cast("TreeKey", key), limit, frozenset(actor), correlation,
+              as_json=as_json, color=color)  # fmt: skip
+        return
+    _tables(trace, cast("SortKey", key), by, limit, frozenset(actor), correlation,
+            as_json=as_json, color=color)  # fmt: skip
+
+
+def _order(sort: SortKey | TreeKey | None, *, tree: bool) -> SortKey | TreeKey:
+    if sort is None:
+        return "cpu" if tree else "total"
+    if tree != (sort in TREE_KEYS):
+        keys = ", ".join(TREE_KEYS if tree else SORT_KEYS)
+        whose = "the tree" if tree else "the tables; give --tree for the others"
+        raise click.UsageError(f"--sort {sort} is not for this: {keys} are for {whose}")
+    return sort
+
+
+def _tables(
+    path: Path,
+    key: SortKey,
+    by: By,
+    limit: int | None,
+    actors: frozenset[str],
+    correlation: str | None,
+    *,
+    as_json: bool,
+    color: str,
+) -> None:
     from gpu_narration.nsight.sidecar import joined
     from gpu_narration.timeline import order
     from gpu_narration.timeline.nsys.beside import Beside
@@ -106,31 +138,24 @@ def spans(
     from gpu_narration.views.summary import ROWS, print_summary
     from gpu_narration.views.summary_object import summary_object
 
-    key = _order(sort, tree=tree)
-    if tree:
-        if click.get_current_context().get_parameter_source("by") is not ParameterSource.DEFAULT:
-            raise click.UsageError("--by is for the tables, not for --tree")
-        _tree(trace, cast("TreeKey", key), limit, frozenset(actor), correlation,
-              as_json=as_json, color=color)  # fmt: skip
-        return
-    opened = Trace(trace)
+    opened = Trace(path)
     names = [process.name for process in opened.processes]
     reader = RequestReader(correlation, opened.annotations)
-    with progress(opened) as read, joined(trace, opened.trace_id, names) as join:
+    with progress(opened) as read, joined(path, opened.trace_id, names) as join:
         events = reader.watching(read)
         beside = None
         if join is not None:
-            beside = Beside(
-                join, opened.annotations, actors=frozenset(actor), correlation=correlation
-            )
+            beside = Beside(join, opened.annotations, actors=actors, correlation=correlation)
         summary = summarise(
             events if beside is None else beside.watch(events), opened.annotations, by=by,
-            actors=frozenset(actor), correlation=correlation, uuids=device_uuids(opened),
+            actors=actors, correlation=correlation, uuids=device_uuids(opened),
         )  # fmt: skip
     request = reader.finish()
     notices = opened.notices()
-    order.sort(summary, cast("SortKey", key))
+    order.sort(summary, key)
     pids = [process.pid for process in opened.processes]
+    colored = wants_color(color, sys.stdout)
+    rows = ROWS if limit is None else limit
     if as_json:
         record = summary_object(summary, limit=limit or 0, pids=pids)
         if beside is not None:
@@ -140,34 +165,24 @@ def spans(
         record["notices"] = [jsonl.notice_object(notice) for notice in notices]
         print(to_json(record, indent=2))
     else:
-        print_request(request, sys.stdout, color=wants_color(color, sys.stdout), pids=pids)
+        print_request(request, sys.stdout, color=colored, pids=pids)
         print_summary(
-            summary, sys.stdout, color=wants_color(color, sys.stdout),
-            limit=ROWS if limit is None else limit, pids=pids,
+            summary, sys.stdout, color=colored,
+            limit=rows, pids=pids,
         )  # fmt: skip
         if beside is not None:
             print_beside(
-                beside.rows(), sys.stdout, color=wants_color(color, sys.stdout),
-                limit=ROWS if limit is None else limit,
+                beside.rows(), sys.stdout, color=colored,
+                limit=rows,
             )  # fmt: skip
         for notice in notices:
             print(text.notice_line(notice))
     kinds = (summary.spans, summary.waits, summary.launches, summary.scopes, summary.memory)
     if not any(kinds):
         what = "events" if summary.events == 0 else "spans, launches or memory readings"
-        _say_nothing(what, trace, actor, correlation)
+        _say_nothing(what, path, sorted(actors), correlation)
     if is_damaged(notices):
         sys.exit(3)
-
-
-def _order(sort: SortKey | TreeKey | None, *, tree: bool) -> SortKey | TreeKey:
-    if sort is None:
-        return "cpu" if tree else "total"
-    if tree != (sort in TREE_KEYS):
-        keys = ", ".join(TREE_KEYS if tree else SORT_KEYS)
-        whose = "the tree" if tree else "the tables; give --tree for the others"
-        raise click.UsageError(f"--sort {sort} is not for this: {keys} are for {whose}")
-    return sort
 
 
 def _tree(
