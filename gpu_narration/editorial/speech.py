@@ -33,10 +33,12 @@ _VERBS = {form for verb in _SAYING for form in _forms(verb)} | _IRREGULAR
 
 #: Quotes that open and close differently, or never are anything else.
 _DOUBLE = re.compile(r'"([^"]*)"|“([^“”]*)”|„([^“”„]*)[“”]|«([^«»]*)»|»([^«»]*)«')
+#: Nobody speaks longer; what looks like it is a text full of apostrophes, read in linear time.
+_LONGEST = 500
 # A single quote opens where a word begins and closes where one has ended; an apostrophe
 # inside a word does neither.
 _SINGLE = re.compile(
-    rf"(?<![\w{MARK}])['‘](?=[\w{MARK}¡¿])(.+?)(?<=\S)['’](?![\w{MARK}])", re.DOTALL
+    rf"(?<![\w{MARK}])['‘](?=[\w{MARK}¡¿])(.{{1,{_LONGEST}}}?)(?<=\S)['’](?![\w{MARK}])", re.DOTALL
 )
 _CLOSES_LATER = re.compile(rf"[^'‘’]*(?:(?<=\w)['’](?=\w)[^'‘’]*)*(?<=[.,!?…—–])['’](?![\w{MARK}])")
 _ENDS_SPEECH = (".", ",", "!", "?", "…", "—", "–", "-")
@@ -96,7 +98,7 @@ def _singles(body: str) -> Iterator[tuple[int, int, str]]:
         if not words.endswith(_ENDS_SPEECH):
             # "'the workers' queue is empty,' said …": a possessive closes nothing if a later
             # quote, with punctuation before it, does.
-            later = _CLOSES_LATER.match(body, end)
+            later = _CLOSES_LATER.match(body, end, end + _LONGEST)
             if later is not None:
                 end = later.end()
                 words = body[start + 1 : end - 1]
