@@ -172,5 +172,6 @@ def recorded_again(
         if parameter.is_flag:
             line.append((parameter.opts if value else parameter.secondary_opts)[0])
         else:
-            line.append(f"{parameter.opts[0]}={value}")
+            given = value if parameter.multiple else (value,)
+            line += [f"{parameter.opts[0]}={one}" for one in given]
     return [*line, "-m", module, *program] if module is not None else [*line, *program]

@@ -145,6 +145,15 @@ def test_without_nsys_nothing_runs(tmp_path: Path) -> None:
     assert done.stderr.endswith("[no-nsys]\n")
 
 
+@pytest.mark.parametrize("given", [[], ["--ffi", "llama"]], ids=["none", "llama"])
+def test_presets_of_libraries_go_along(nsys: FakeNsys, tmp_path: Path, given: list[str]) -> None:
+    done = run(nsys, "--dry-run", *given, "--nsys", "app.py")
+
+    assert [part for part in done.stdout.split() if "ffi" in part] == ["--ffi=llama"] * len(
+        given[:1]
+    )
+
+
 def test_a_dry_run_needs_no_nsys(tmp_path: Path) -> None:
     write_program(tmp_path, APP)
     done = python(*RUN, "--dry-run", "--nsys", "app.py", cwd=tmp_path, env={"PATH": "/nonexistent"})
