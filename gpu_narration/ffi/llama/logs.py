@@ -12,9 +12,9 @@ import threading
 from collections.abc import Callable
 from typing import Any
 
-from gpu_narration import _core
 from gpu_narration._errors import internal_error
-from gpu_narration._types import Kind, Level
+from gpu_narration._types import Level
+from gpu_narration.narration import narrate
 
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_int, ctypes.c_char_p, ctypes.c_void_p)
 
@@ -150,4 +150,4 @@ class Logs:
             listening.append(line)
         where, colon, _ = line.partition(": ")
         target = where if colon and where.isidentifier() else ""
-        _core.emit(Kind.NARRATION, level, __name__, "llama", "log", target, line[:_LONGEST], None)
+        narrate("llama", "log", target, line[:_LONGEST], level=level)
