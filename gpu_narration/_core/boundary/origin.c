@@ -125,6 +125,19 @@ static PyFrameObject *frame_at(long stacklevel)
     return frame;
 }
 
+/* Fills the slot with what was found.  The copy is made first: what goes with the code
+ * that was here before may run code that takes the slot. */
+static void place_take(struct place *place, const struct place *found, struct origin *origin)
+{
+    struct place before = *place;
+    Py_INCREF(found->code);
+    *place = *found;
+    origin_copy(origin, &found->origin);
+    Py_XDECREF(before.code);
+    Py_XDECREF(before.off_actor);
+    origin_release(&before.origin);
+}
+
 /* Finds the place of a frame.  Its slot may come to be another's whenever Python code
  * runs, so the origin is copied out of it. */
 static struct place *place_of(PyFrameObject *frame, struct origin *origin)
@@ -139,19 +152,13 @@ static struct place *place_of(PyFrameObject *frame, struct origin *origin)
     if (UNLIKELY(place->code != code || place->instruction != instruction ||
                  !same_text(place->origin.module, module))) {
         struct place found = {.code = code, .instruction = instruction};
-        if (origin_of_frame(&found.origin, frame, code, module)) {
-            struct place before = *place;
-            Py_INCREF(code);
-            *place = found;
-            Py_XDECREF(before.code);
-            Py_XDECREF(before.off_actor);
-            origin_release(&before.origin);
-        } else {
+        if (origin_of_frame(&found.origin, frame, code, module))
+            place_take(place, &found, origin);
+        else
             place = NULL;
-        }
-    }
-    if (place != NULL)
+    } else {
         origin_copy(origin, &place->origin);
+    }
     Py_DECREF(globals);
     Py_DECREF(code);
     return place;
