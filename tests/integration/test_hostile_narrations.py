@@ -136,3 +136,41 @@ def test_a_place_that_is_taken_by_another_leaves_the_line_right(record: Record) 
     ]
     assert len(events) > 6000
     assert wrong == []
+
+
+# ---- no memory ----
+
+
+def test_without_memory_a_narration_makes_do() -> None:
+    """GIVEN that each allocation in turn fails WHEN a narration looks for the frame of a caller
+    and has many fields THEN nothing is raised, and the last one is told."""
+    pytest.importorskip("_testcapi", reason="this Python cannot make allocations fail")
+    done = run_python(
+        """
+        import _testcapi
+        import gpu_narration as gn
+        from gpu_narration.tracefile import Trace
+
+        many = {f"field_{i}": i for i in range(40)}
+
+        def down(n):
+            return down(n - 1) if n else gn.narrate("a", "b", human="said", stacklevel=4, extra=many)
+
+        gn.start("t.gnt", backend="none")
+        down(5)
+        outcomes = set()
+        for n in range(60):
+            _testcapi.set_nomemory(n, n + 1)
+            try:
+                down(5)
+            except BaseException as error:
+                outcomes.add(type(error).__name__)
+            finally:
+                _testcapi.remove_mem_hooks()
+        down(5)
+        gn.stop()
+        *_, last = Trace("t.gnt").events()
+        print(outcomes, len(last.fields), [n.trouble.value for n in Trace("t.gnt").notices()])
+        """
+    )
+    assert done.stdout == "set() 40 []\n"

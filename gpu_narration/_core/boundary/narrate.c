@@ -158,6 +158,10 @@ static PyObject *narrate_call(const char *function, int fixed_level, PyObject *c
         /* MUTE is never shown, so it need not be recorded. */
         bool told = draft.level > GN_LEVEL_MUTE && is_recording();
         id = told ? tell_from_here(&draft) : Py_NewRef(Py_None);
+    } else if (UNLIKELY(PyErr_ExceptionMatches(PyExc_MemoryError))) {
+        contain(); /* nothing is wrong with the call */
+        core.suppressed++;
+        id = Py_NewRef(Py_None);
     }
     draft_release(&draft);
     return id;

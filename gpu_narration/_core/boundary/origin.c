@@ -118,8 +118,10 @@ static PyFrameObject *frame_at(long stacklevel)
     PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
     while (frame != NULL && --stacklevel > 0) {
         PyFrameObject *back = PyFrame_GetBack(frame);
-        if (back == NULL)
+        if (back == NULL) {
+            contain(); /* no memory to look further; else there is none */
             break;
+        }
         Py_SETREF(frame, back);
     }
     return frame;
