@@ -170,15 +170,9 @@ static bool names_from(struct draft *draft)
     return true;
 }
 
-static bool settings_from(struct draft *draft)
+static bool stacklevel_from(struct draft *draft)
 {
-    draft->level = draft->fixed_level == LEVEL_ANY ? GN_LEVEL_INFO : draft->fixed_level;
-    if (draft->given[WORD_LEVEL] != NULL && !level_from(draft->given[WORD_LEVEL], &draft->level))
-        return false;
-    draft->stacklevel = 1;
     PyObject *stacklevel = draft->given[WORD_STACKLEVEL];
-    if (LIKELY(stacklevel == NULL))
-        return true;
     int overflow = 0;
     draft->stacklevel = PyLong_Check(stacklevel)
                             ? PyLong_AsLongAndOverflow(stacklevel, &overflow)
@@ -187,6 +181,24 @@ static bool settings_from(struct draft *draft)
         return true;
     PyErr_Format(PyExc_TypeError, "%s(): stacklevel must be an int of 1 or more", draft->function);
     return false;
+}
+
+/* Last of all: a level that is none known here runs Python code, after which what was
+ * borrowed may be gone. */
+static bool level_given(struct draft *draft)
+{
+    PyObject *level = Py_NewRef(draft->given[WORD_LEVEL]);
+    bool known = level_from(level, &draft->level);
+    Py_DECREF(level);
+    return known;
+}
+
+static bool settings_from(struct draft *draft)
+{
+    draft->level = draft->fixed_level == LEVEL_ANY ? GN_LEVEL_INFO : draft->fixed_level;
+    draft->stacklevel = 1;
+    return (LIKELY(draft->given[WORD_STACKLEVEL] == NULL) || stacklevel_from(draft)) &&
+           (LIKELY(draft->given[WORD_LEVEL] == NULL) || level_given(draft));
 }
 
 void draft_begin(struct draft *draft, const char *function, int fixed_level)
@@ -215,7 +227,7 @@ bool draft_take(struct draft *draft, PyObject *const *args, Py_ssize_t nargs, Py
         }
     }
     return take_keywords(draft, args + nargs, kwnames, positional) && take_extra(draft) &&
-           settings_from(draft) && names_from(draft);
+           names_from(draft) && settings_from(draft);
 }
 
 void draft_release(struct draft *draft)

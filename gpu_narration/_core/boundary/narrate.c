@@ -110,6 +110,7 @@ static void check_fields(struct fields *fields)
 static PyObject *tell(struct draft *draft, const struct origin *origin, struct place *place)
 {
     PyObject **names = draft->names;
+    uint32_t generation = core.generation;
     check_names(names);
     struct site *site = site_named(GN_KIND_NARRATION, (int)draft->level, origin->module, names);
     if (site == NULL)
@@ -120,8 +121,11 @@ static PyObject *tell(struct draft *draft, const struct origin *origin, struct p
         Py_RETURN_NONE;
     }
     check_fields(&draft->fields);
-    if (core.generation == 0) /* it ended while Python code ran */
+    /* The recording ended while Python code ran; one that began since knows no such site. */
+    if (UNLIKELY(core.generation != generation)) {
+        core.suppressed++;
         Py_RETURN_NONE;
+    }
     PyObject *id = record_write(site, names, origin, &draft->fields, NULL,
                                 room_for(names, origin, &draft->fields));
     if (UNLIKELY(id == NULL)) {
@@ -154,6 +158,10 @@ static PyObject *narrate_call(const char *function, int fixed_level, PyObject *c
         /* MUTE is never shown, so it need not be recorded. */
         bool told = draft.level > GN_LEVEL_MUTE && is_recording();
         id = told ? tell_from_here(&draft) : Py_NewRef(Py_None);
+    } else if (UNLIKELY(PyErr_ExceptionMatches(PyExc_MemoryError))) {
+        contain(); /* nothing is wrong with the call */
+        core.suppressed++;
+        id = Py_NewRef(Py_None);
     }
     draft_release(&draft);
     return id;

@@ -119,11 +119,27 @@ static PyFrameObject *frame_at(long stacklevel)
     PyFrameObject *frame = PyThreadState_GetFrame(PyThreadState_Get());
     while (frame != NULL && --stacklevel > 0) {
         PyFrameObject *back = PyFrame_GetBack(frame);
-        if (back == NULL)
+        if (back == NULL) {
+            contain(); /* no memory to look further; else there is none */
             break;
+        }
         Py_SETREF(frame, back);
     }
     return frame;
+}
+
+/* Fills the slot with what was found.  The copy is made first: what goes with the code
+ * that was here before may run code that takes the slot. */
+static void place_take(struct place *place, const struct place *found, struct origin *origin)
+{
+    struct place before = *place;
+    Py_INCREF(found->code);
+    *place = *found;
+    origin_copy(origin, &found->origin);
+    Py_XDECREF(before.code);
+    Py_XDECREF(before.off_actor);
+    Py_XDECREF(before.off_action);
+    origin_release(&before.origin);
 }
 
 /* Finds the place of a frame.  Its slot may come to be another's whenever Python code
@@ -140,20 +156,13 @@ static struct place *place_of(PyFrameObject *frame, struct origin *origin)
     if (UNLIKELY(place->code != code || place->instruction != instruction ||
                  !same_text(place->origin.module, module))) {
         struct place found = {.code = code, .instruction = instruction};
-        if (origin_of_frame(&found.origin, frame, code, module)) {
-            struct place before = *place;
-            Py_INCREF(code);
-            *place = found;
-            Py_XDECREF(before.code);
-            Py_XDECREF(before.off_actor);
-            Py_XDECREF(before.off_action);
-            origin_release(&before.origin);
-        } else {
+        if (origin_of_frame(&found.origin, frame, code, module))
+            place_take(place, &found, origin);
+        else
             place = NULL;
-        }
-    }
-    if (place != NULL)
+    } else {
         origin_copy(origin, &place->origin);
+    }
     Py_DECREF(globals);
     Py_DECREF(code);
     return place;

@@ -132,7 +132,9 @@ static PyObject *by_patterns(PyObject *value)
 {
     if (settings.patterns == NULL || value == NULL || !PyUnicode_Check(value))
         return value;
-    PyObject *result = PyObject_CallOneArg(settings.patterns, value);
+    PyObject *patterns = Py_NewRef(settings.patterns); /* they may set others */
+    PyObject *result = PyObject_CallOneArg(patterns, value);
+    Py_DECREF(patterns);
     if (result != NULL && !PyUnicode_CheckExact(result)) {
         Py_DECREF(result);
         PyErr_SetString(PyExc_TypeError, "the patterns of a redaction policy made no str");
@@ -142,20 +144,27 @@ static PyObject *by_patterns(PyObject *value)
     return result;
 }
 
+/* What the program set for a field of that name.  False: an exception is set. */
+static bool own_policy(PyObject *name, long *policy, bool *own)
+{
+    PyObject *fields = Py_NewRef(settings.fields); /* a key may be a str that sets others */
+    PyObject *found = PyDict_GetItemWithError(fields, name);
+    *own = found != NULL;
+    if (found != NULL)
+        *policy = PyLong_AsLong(found);
+    Py_DECREF(fields);
+    return !PyErr_Occurred();
+}
+
 static PyObject *redact_named(PyObject *name, PyObject *value)
 {
     long policy = (long)settings.policy;
-    PyObject *own = NULL;
-    if (name != NULL && settings.fields != NULL) {
-        own = PyDict_GetItemWithError(settings.fields, name);
-        if (own != NULL)
-            policy = PyLong_AsLong(own);
-        if (PyErr_Occurred())
-            return NULL;
-    }
+    bool own = false;
+    if (name != NULL && settings.fields != NULL && !own_policy(name, &policy, &own))
+        return NULL;
     if (policy & HIDDEN)
         return Py_NewRef(value == Py_None ? value : replacements[GN_SECRET_FIELD]);
-    if (name != NULL && own == NULL && policy & GN_REDACT_NAMED) {
+    if (name != NULL && !own && policy & GN_REDACT_NAMED) {
         long rule = name_rule(name);
         if (rule < 0)
             return NULL;
