@@ -172,6 +172,5 @@ def recorded_again(
         if parameter.is_flag:
             line.append((parameter.opts if value else parameter.secondary_opts)[0])
         else:
-            given = value if parameter.multiple else (value,)
-            line += [f"{parameter.opts[0]}={one}" for one in given]
+            line.append(f"{parameter.opts[0]}={value}")
     return [*line, "-m", module, *program] if module is not None else [*line, *program]
