@@ -9,6 +9,7 @@ import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
 from typing import Any
 
+from gpu_narration._errors import say
 from gpu_narration._types import Level
 from gpu_narration.contexts import Ids, context
 from gpu_narration.narration import narrate
@@ -34,7 +35,8 @@ class NarrationMiddleware:
     A WebSocket is a span as long as it is open; lifespan and whatever else passes through.
 
     actor: whose events they are.
-    ids: more ids for a request, from its scope: ``lambda scope: {"session_id": …}``.
+    ids: more ids for a request, from its scope: ``lambda scope: {"session_id": …}``.  Where
+        that raises, or gives what are no ids, the request goes on without.
     narrates: whether a request ends with a narration.
 
     The query string is never recorded.  What the application raises, and its cancellation,
@@ -53,13 +55,13 @@ class NarrationMiddleware:
         self._actor = actor
         self._ids = ids
         self._narrates = narrates
+        self._has_failed = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] not in ("http", "websocket"):
             await self._app(scope, receive, send)
             return
-        more = {} if self._ids is None else self._ids(scope)
-        with context.from_headers(scope.get("headers") or (), **more) as ids:
+        with self._context(scope) as ids:
             exchange = _Exchange(scope, receive, send, ids)
             try:
                 with span(self._actor, exchange.action, exchange.target):
@@ -69,6 +71,17 @@ class NarrationMiddleware:
                 self._tell(exchange, error)
                 raise
             self._tell(exchange, None)
+
+    def _context(self, scope: Scope) -> context:
+        headers = scope.get("headers") or ()
+        if self._ids is not None:
+            try:
+                return context.from_headers(headers, **self._ids(scope))
+            except Exception as error:  # noqa: BLE001 - the request is worth more than its ids
+                if not self._has_failed:
+                    say(f"ids of a request cannot be told, requests go on without: {error!r}")
+                self._has_failed = True
+        return context.from_headers(headers)
 
     def _tell(self, exchange: _Exchange, error: BaseException | None) -> None:
         if self._narrates:
@@ -88,7 +101,7 @@ class _Exchange:
         self._traceresponse: str | None = None
         self._begin_ns = time.perf_counter_ns()
         self._is_http = scope["type"] == "http"
-        self._status: int | None = None
+        self._status: object = None
         self._first_byte_ns: int | None = None
         self._request_bytes = self._response_bytes = 0
         self._is_complete = self._is_gone = False
@@ -103,23 +116,23 @@ class _Exchange:
 
     async def receive(self) -> Message:
         message = await self._receive()
-        kind = message["type"]
+        kind = _kind(message)
         if kind == "http.request":
-            self._request_bytes += len(message.get("body", b""))
+            self._request_bytes += _size(message.get("body"))
         elif kind == "http.disconnect":
             # A server says so after a whole response as well.
             self._is_gone = self._is_gone or not self._is_complete
         return message
 
     async def send(self, message: Message) -> None:
-        kind = message["type"]
+        kind = _kind(message)
         if kind in ("http.response.start", "websocket.accept"):
             self._status = message.get("status", self._status)
-            message = {**message, "headers": self._with_ids(message.get("headers") or ())}
+            message = {**message, "headers": self._with_ids(message.get("headers"))}
         elif kind == "http.response.body":
-            body = message.get("body", b"")
-            self._response_bytes += len(body)
-            if body and self._first_byte_ns is None:
+            size = _size(message.get("body"))
+            self._response_bytes += size
+            if size and self._first_byte_ns is None:
                 self._first_byte_ns = time.perf_counter_ns()
         try:
             await self._send(message)
@@ -161,15 +174,30 @@ class _Exchange:
             return Level.INFO, "closed"
         if self._status is None:
             return Level.ERROR, "ended without a response"
-        level = Level.ERROR if self._status >= 500 else Level.INFO
+        level = Level.ERROR if isinstance(self._status, int) and self._status >= 500 else Level.INFO
         whole = "" if self._is_complete else ", but not to the end"
         return level, f"was answered with {self._status}{whole}"
 
-    def _with_ids(self, headers: Any) -> list[tuple[bytes, bytes]]:
-        given = [(bytes(name), bytes(value)) for name, value in headers]
-        names = {name.lower() for name, _ in given}
+    def _with_ids(self, headers: Any) -> Any:
+        try:
+            given = list(headers or ())
+        except TypeError:
+            return headers  # none that can be: the server has a word for it
+        try:
+            names = {bytes(name).lower() for name, _ in given}
+        except (TypeError, ValueError):
+            return given
         ours = {b"x-correlation-id": str(self._ids), b"traceresponse": self._traceresponse}
         for name, value in ours.items():
             if value and name not in names:
                 given.append((name, value.encode("ascii")))
         return given
+
+
+def _kind(message: Any) -> Any:
+    """What a message is; None for what is no message, which is for the server to refuse."""
+    return message.get("type") if isinstance(message, Mapping) else None
+
+
+def _size(body: object) -> int:
+    return len(body) if isinstance(body, (bytes, bytearray, memoryview)) else 0

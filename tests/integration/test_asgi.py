@@ -373,3 +373,59 @@ def test_a_websocket_has_ids_a_span_and_its_messages(record: Record) -> None:
     assert {event.correlation for event in recorded.events} == {"ws-1"}
     assert recorded.outcomes("websocket") == ["OK"]
     assert recorded.one("disconnect").names[3] == "WebSocket /chat closed"
+
+
+# ---- what is no message, and hooks that fail ----
+
+
+def sent_through(message: Any, **options: Any) -> Any:
+    """What the server is given of a message that an application sends."""
+    given: list[Any] = []
+
+    async def app(scope: Any, receive: Any, send: Any) -> None:
+        await send(message)
+
+    async def send(given_message: Any) -> None:
+        given.append(given_message)
+
+    async def receive() -> Any:
+        return {"type": "http.request"}
+
+    scope = {"type": "http", "method": "GET", "path": "/", "headers": []}
+    asyncio.run(NarrationMiddleware(app, **options)(scope, receive, send))
+    (got,) = given
+    return got
+
+
+@pytest.mark.parametrize(
+    "message",
+    [
+        "no message",
+        {"no": "type"},
+        {"type": "http.response.body", "body": None},
+        {"type": "http.response.body", "body": "text"},
+        {"type": "http.response.start", "status": "200", "headers": [("text", "text")]},
+        {"type": "http.response.start", "status": 200, "headers": 5},
+        {"type": "http.response.start", "status": 200, "headers": [5]},
+    ],
+)
+def test_what_is_no_message_reaches_the_server_as_it_is(record: Record, message: Any) -> None:
+    """It is for the server to refuse, in its own words."""
+    record.start()
+    assert sent_through(message) == message
+    assert len(record.stop().named("respond")) == 1
+
+
+def _refuses(scope: Any) -> Any:
+    raise LookupError("nobody is logged in")
+
+
+@pytest.mark.parametrize("ids", [_refuses, lambda _: None, lambda _: [1], lambda _: {5: 6}])
+def test_a_request_goes_on_without_ids_that_cannot_be_told(
+    record: Record, ids: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record.start()
+    got = sent_through({"type": "http.response.start", "status": 204}, ids=ids)
+    assert [name for name, _ in got["headers"]] == [b"x-correlation-id", b"traceresponse"]
+    assert "requests go on without" in capsys.readouterr().err
+    record.stop()
