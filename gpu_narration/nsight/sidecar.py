@@ -213,7 +213,7 @@ def joined(directory: Path, trace_id: str, processes: Sequence[str]) -> Iterator
             raise _unreadable(path, error) from error
         try:
             yield found
-        except sqlite3.Error as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
             raise _unreadable(path, error) from error
 
 

@@ -61,7 +61,8 @@ def damage_told(report: Path) -> Iterator[None]:
     """What SQLite says while a report is read becomes an error that tells what to do."""
     try:
         yield
-    except sqlite3.Error as error:
+    # A message of SQLite's may quote the damage, which then is no text.
+    except (sqlite3.Error, UnicodeDecodeError) as error:
         full = "full" in str(error)  # of the disk with the temporary tables, not of the report
         raise NsightReportError(
             f"cannot read {report}: {error}",

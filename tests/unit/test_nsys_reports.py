@@ -226,6 +226,16 @@ def test_a_report_that_is_still_being_written_is_said(export, tmp_path):
         explained(path)
 
 
+def test_damage_that_sqlite_quotes_and_is_no_text_is_said(export, tmp_path):
+    """GIVEN a table's name that is no UTF-8 in a schema that cannot be parsed THEN one message."""
+    report = export.write(tmp_path / "r.sqlite")
+    data = report.read_bytes()
+    data = data.replace(b"CREATE TABLE", b"CREATX TABLE").replace(b"StringIds", b"\xdftringIds")
+    report.write_bytes(data)
+    with pytest.raises(NsightReportError, match="damaged"), opened(report):
+        pass
+
+
 def test_a_report_with_damaged_pages_is_said(export, tmp_path):
     for number in range(2_000):
         export.range(41, 42, number, number + 1, f"range {number}")
