@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import click
 
 _KEY = "gpu_narration.nsys_options"
@@ -20,7 +22,7 @@ class RunCommand(click.Command):
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         place = self._place_of_nsys(ctx, args)
         if place is None:
-            return super().parse_args(ctx, args)
+            return super().parse_args(ctx, self._module_apart(ctx, args))
         end = place + 1
         ours = self._names(ctx)
         while end < len(args) and args[end].startswith("-") and args[end] not in ("-", "--"):
@@ -31,10 +33,27 @@ class RunCommand(click.Command):
                 end += 1
             end += 1
         ctx.meta[_KEY] = tuple(args[place + 1 : end])
-        return super().parse_args(ctx, args[: place + 1] + args[end:])
+        left = args[: place + 1] + args[end:]
+        return super().parse_args(ctx, self._module_apart(ctx, left))
 
     def _place_of_nsys(self, ctx: click.Context, args: list[str]) -> int | None:
         """Where ``--nsys`` stands among our options, before the program."""
+        for place, _ in self._options(ctx, args):
+            if args[place] == "--nsys":
+                return place
+            if _is_module(args[place]):
+                return None
+        return None
+
+    def _module_apart(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """With all behind ``-m MODULE`` marked as the module's own, as Python has it."""
+        for place, end in self._options(ctx, args):
+            if _is_module(args[place]):
+                return [*args[:end], "--", *args[end:]]
+        return args
+
+    def _options(self, ctx: click.Context, args: list[str]) -> Iterator[tuple[int, int]]:
+        """Where our options begin and end, before the program."""
         takes_value = {
             name
             for parameter in self.get_params(ctx)
@@ -43,10 +62,9 @@ class RunCommand(click.Command):
         }
         place = 0
         while place < len(args) and args[place].startswith("-") and args[place] not in ("-", "--"):
-            if args[place] == "--nsys":
-                return place
-            place += 2 if args[place] in takes_value else 1
-        return None
+            end = place + (2 if args[place] in takes_value else 1)
+            yield place, end
+            place = end
 
     def _names(self, ctx: click.Context) -> set[str]:
         return {
@@ -55,6 +73,10 @@ class RunCommand(click.Command):
             if isinstance(parameter, click.Option)
             for name in (*parameter.opts, *parameter.secondary_opts)
         }
+
+
+def _is_module(word: str) -> bool:
+    return word == "--module" or word.startswith(("-m", "--module="))
 
 
 def nsys_options(ctx: click.Context) -> tuple[str, ...]:

@@ -305,3 +305,12 @@ def test_wrong_use_is_status_2_and_makes_nothing(tmp_path: Path, arguments: list
     done = command("run", *arguments, cwd=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert list(tmp_path.glob("*.gnt")) == []
+
+
+def test_what_stands_behind_a_module_is_its_own(tmp_path: Path) -> None:
+    """As with python -m: options that are called as some of ours are the module's."""
+    write_program(tmp_path, "import sys; print(sys.argv[1:])", name="shows.py")
+    own = ["--help", "-o", "x", "-q", "--nsys", "--", "-m", "y"]
+    done = command("run", "-q", "--backend", "none", "-m", "shows", *own, cwd=tmp_path)
+    assert (done.stdout, done.returncode) == (f"{own}\n", 0)
+    assert (tmp_path / "shows.gnt").is_dir()
