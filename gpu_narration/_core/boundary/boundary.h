@@ -417,7 +417,8 @@ PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t na
 PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 bool annotate_count(int64_t id, PyObject *key, uint64_t count); /* whether it was recorded */
 bool note_fields(const char *topic, PyObject *fields); /* false: an exception is set */
-/* The items of a dict as named values, as many as fit; NULL if it is none. */
+/* The items of a dict as named values, as many as fit; NULL if it is none, or the
+ * recording ended meanwhile. */
 uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict);
 
 /* redact.c; never while a record is open: patterns of the program's are Python code.

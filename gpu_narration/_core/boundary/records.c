@@ -181,12 +181,16 @@ bool note_fields(const char *topic, PyObject *fields)
 uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict)
 {
     struct fields fields;
+    uint32_t generation = core.generation;
     if (!fields_make(&fields, dict)) {
         PyErr_Clear(); /* no memory, or no dict: the caller does without */
         return NULL;
     }
-    struct event event = {.p = p, .end = end - 3}; /* a GN_CUT fits behind */
-    (void)fields_put(&event, &fields);
+    struct event event = {.p = NULL};
+    if (core.generation == generation) { /* else names have nowhere to be defined */
+        event = (struct event){.p = p, .end = end - 3}; /* a GN_CUT fits behind */
+        (void)fields_put(&event, &fields);
+    }
     fields_release(&fields);
     return event.p;
 }

@@ -54,13 +54,13 @@ static uint32_t correlation_define(PyObject *value)
     uint32_t id = next_correlation--, generation = core.generation;
     uint8_t *p = gn_put_int(values, end, id);
     PyObject *text = redact_field(correlation_name, value);
-    p = text == NULL ? NULL : put_string(p, end, text, GN_TEXT_MAX);
-    Py_XDECREF(text);
-    PyObject *fields = correlation_fields(value);
+    p = put_string(p, end, text, GN_TEXT_MAX);
+    Py_DECREF(text);
+    PyObject *fields = core.generation == generation ? correlation_fields(value) : NULL;
     if (fields != NULL && p != NULL)
         p = put_dict(p, end, fields);
     Py_XDECREF(fields);
-    if (p == NULL || core.generation != generation || /* the collector may have run */
+    if (p == NULL || core.generation != generation || /* Python code may have run */
         gn_recording_put(core.recording, GN_STREAM_DEFINITIONS, GN_SYS_STRING, values,
                          (size_t)(p - values)) != GN_OK)
         return 0;
