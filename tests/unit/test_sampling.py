@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
 import subprocess
 import sys
 from pathlib import Path
@@ -9,9 +11,11 @@ from pathlib import Path
 import pytest
 
 import gpu_narration as gn
+from gpu_narration import ffi
 from gpu_narration.tracefile import Trace
 from tests.conftest import Record, Recorded
 from tests.support.run import environment
+from tests.support.sample import build_sample
 
 ALL = "sampled_out"
 
@@ -140,6 +144,23 @@ def test_functions_are_left_out_whole(record: Record, form: str) -> None:
     recorded = record.stop()
     assert len(recorded.ends(form)) == 2
     assert left_out(recorded) == 6
+
+
+@pytest.mark.parametrize("text", [b"x", b"x" * 400, bytearray(b"x")])
+def test_calls_of_a_foreign_library_are_left_out_whole(
+    record: Record, tmp_path: Path, text: object
+) -> None:
+    """GIVEN arguments that are short, long, and no plain values THEN each call counts once."""
+    library = ctypes.CDLL(str(build_sample(tmp_path)))
+    record.start(filter="sample.add=trace/4")
+    with ffi.trace_library(library):
+        for _ in range(8):
+            library.add(2, 3)
+            with contextlib.suppress(ctypes.ArgumentError):
+                library.add(text, 3)
+    recorded = record.stop()
+    assert len(recorded.ends("add")) == 4
+    assert left_out(recorded) == 12
 
 
 def test_a_generator_that_never_starts_is_not_left_out(record: Record) -> None:
