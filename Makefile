@@ -25,9 +25,10 @@ test-cupy: ## the tests that need the real CuPy, in an environment of their own;
 cupy-tests: $(VENV)/.for-cupy
 	$(BIN)/pytest tests/integration/test_real_cupy.py
 
-lint: $(VENV)/.for-dev ## ruff: rules and format
+lint: $(VENV)/.for-dev ## ruff: rules and format; and the rules for our own narration
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/gpu-narration lint gpu_narration examples bench kernels
 
 types: $(VENV)/.for-dev ## mypy, strict
 	$(BIN)/mypy

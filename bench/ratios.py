@@ -26,6 +26,7 @@ import console
 import gate
 import gpu_narration
 import machine
+import narrate_cost
 import peers
 import showing
 from calls import CASES, ONE_ARGUMENT, STRING, TINY, TWO_ARGUMENTS, WARM_UP, WITH, States
@@ -51,6 +52,7 @@ def measure(directory: Path, turns: int) -> Figures:
     """All figures of budgets.toml, by their keys."""
     figures = of_calls(directory, turns)
     figures |= of_peers(directory, max(11, turns // 6))
+    figures |= narrate_cost.measure(directory, max(31, turns // 4))[1]
     figures |= console.measure(directory, pairs=max(5, turns // 40))
     figures["bytes_per_event"] = bytes_per_event(directory)
     figures["import"] = import_ms(IMPORTS)

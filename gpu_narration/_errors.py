@@ -25,7 +25,10 @@ class GpuNarrationError(Exception):
         self.meaning = meaning
         self.next_step = next_step
         parts = [part for part in (problem, meaning, next_step) if part]
-        super().__init__(f"{'; '.join(parts)} [{self.slug}]")
+        from gpu_narration._escape import safe
+
+        # Names of files and words of users stand in it, and tracebacks print it as it is.
+        super().__init__(safe(f"{'; '.join(parts)} [{self.slug}]"))
 
 
 class TracePathError(GpuNarrationError):
@@ -70,6 +73,12 @@ class BackendUnavailableError(GpuNarrationError):
     slug = "backend-unavailable"
 
 
+class TemplateError(GpuNarrationError, ValueError):
+    """A sentence given to ``narrate_fn`` cannot be filled in."""
+
+    slug = "bad-template"
+
+
 class MarkerError(GpuNarrationError):
     """A marker of a test has arguments that it cannot have."""
 
@@ -88,6 +97,12 @@ class MissingExtraError(GpuNarrationError, ImportError):
     slug = "missing-extra"
 
 
+class ExportError(GpuNarrationError):
+    """Another tool did not take what was to be exported to it."""
+
+    slug = "export-failed"
+
+
 class NoNvmlError(GpuNarrationError):
     """The machine's memory was asked for and NVML cannot tell it."""
 
@@ -104,6 +119,22 @@ class NothingToTraceError(GpuNarrationError):
     """There is no function of C code in what should be traced."""
 
     slug = "nothing-to-trace"
+
+
+class NarrationStyleWarning(UserWarning):
+    """A template of a decorated function breaks a rule for texts; docs/lint.md has the rules."""
+
+
+class NsightReportError(GpuNarrationError):
+    """What should be read is no report of Nsight Systems, or a damaged one."""
+
+    slug = "nsight-report"
+
+
+class NsightJoinError(GpuNarrationError):
+    """A report and a trace cannot be joined, or what a join left cannot be read."""
+
+    slug = "nsight-join"
 
 
 class _Internal:
@@ -130,5 +161,7 @@ internal_error = _Internal()
 def say(message: str) -> None:
     """One line to the person at the terminal; never fails."""
     # stderr may be closed or gone: then there is nobody to tell.
+    from gpu_narration._escape import safe
+
     with contextlib.suppress(OSError, ValueError, AttributeError):
-        print(f"gpu_narration: {message}", file=sys.stderr, flush=True)
+        print(safe(f"gpu_narration: {message}"), file=sys.stderr, flush=True)

@@ -22,10 +22,15 @@ RECORDS = re.compile(r"\d+-[0-9a-f]+\.(ring|\d{3,}\.seg)")
 #: Requests and answers (see control.py), finished or not.
 MESSAGES = re.compile(r"(\d+-[0-9a-f]+\.)?control\.json|\.([0-9a-f-]+\.)?control\.json\.\d+-\d+")
 
+#: What a join with a report of Nsight Systems found, finished or not.
+NSIGHT = "nsight.db"
+_JOINS = re.compile(r"nsight\.db|\.nsight\.db\.\d+")
+
 
 def is_ours(name: str) -> bool:
     """Whether a file in a trace directory belongs to the trace."""
-    return name == MARKER or bool(RECORDS.fullmatch(name) or MESSAGES.fullmatch(name))
+    parts = (RECORDS, MESSAGES, _JOINS)
+    return name == MARKER or any(part.fullmatch(name) for part in parts)
 
 
 def open_regular(path: Path) -> BinaryIO:

@@ -15,7 +15,7 @@ from gpu_narration._environment import (
     VOICE_VARIABLE,
 )
 from gpu_narration._errors import OptionError
-from gpu_narration._types import VOICES
+from gpu_narration._types import FORMATS, VOICES
 
 #: One chunk of the ring, as in _core/record.h.
 CHUNK_BYTES = 64 * 1024
@@ -28,11 +28,12 @@ _TIMEOUT_MS_MAX = (1 << 32) - 1
 class Options:
     """Checked options; :func:`gpu_narration.start` explains them.
 
-    ``voice`` is None where no console was asked for; signals are numbers.
+    ``console`` is a format, or None where no console was asked for; signals are numbers.
     """
 
     filter: str
-    voice: str | None
+    console: str | None
+    voice: str
     backend: str
     on_full: str
     mode: str
@@ -41,6 +42,7 @@ class Options:
     control: bool
     control_signal: int | None
     nvtx: str
+    capture_range: str | None
     clock: str
     vram: bool
     children: bool
@@ -51,7 +53,7 @@ class Options:
 #: Not the signals: those need the main thread, and their first event may be in another.
 _HANDED_DOWN: dict[str, type] = {
     "on_full": str, "mode": str, "dump_on_exception": bool, "control": bool, "nvtx": str,
-    "clock": str, "vram": bool, "ring_bytes": int,
+    "capture_range": str, "clock": str, "vram": bool, "ring_bytes": int,
 }  # fmt: skip
 
 
@@ -77,6 +79,7 @@ def check(
     *,
     filter_text: str | None,
     console: bool | str | None,
+    voice: str | None,
     backend: str | None,
     on_full: str,
     mode: str,
@@ -85,6 +88,7 @@ def check(
     control: bool,
     control_signal: str | int | None,
     nvtx: str,
+    capture_range: str | None,
     clock: str,
     vram: bool,
     children: bool,
@@ -110,7 +114,8 @@ def check(
         )
     return Options(
         filter=os.environ.get(FILTER_VARIABLE, "") if filter_text is None else filter_text,
-        voice=_voice(console),
+        console=_console(console),
+        voice=_voice(console, voice),
         backend=backend or os.environ.get(BACKEND_VARIABLE) or "auto",
         on_full=_one_of("on_full", on_full, ("wait", "drop")),
         mode=_one_of("mode", mode, ("stream", "flight")),
@@ -119,6 +124,7 @@ def check(
         control=_switch("control", control),
         control_signal=on_control,
         nvtx=_one_of("nvtx", nvtx, ("auto", "on", "off")),
+        capture_range=_name("capture_range", capture_range),
         clock=_one_of("clock", clock, ("auto", "monotonic")),
         vram=_switch("vram", vram),
         children=_switch("children", children),
@@ -142,12 +148,25 @@ def _signal(option: str, given: str | int | None) -> int | None:
     return None if given is None else signals.number_of(option, given)
 
 
-def _voice(console: bool | str | None) -> str | None:
+def _console(console: bool | str | None) -> str | None:
+    """The format of the console; a voice in its place asks for lines of text."""
     if console is None or console is False:
         return None
-    if console is True:
-        return _one_of(VOICE_VARIABLE, os.environ.get(VOICE_VARIABLE) or "human", VOICES)
-    return _one_of("console", console, VOICES)
+    if console is True or console in VOICES:
+        return FORMATS[0]
+    return _one_of("console", console, (*FORMATS, *VOICES))
+
+
+def _voice(console: bool | str | None, voice: str | None) -> str:
+    if voice is not None:
+        return _one_of("voice", voice, VOICES)
+    if isinstance(console, str) and console in VOICES:
+        return console
+    from_environment = os.environ.get(VOICE_VARIABLE) or VOICES[0]
+    if console is None or console is False:
+        # Nobody asked for a voice: a recording does not fail over one that it does not show.
+        return from_environment if from_environment in VOICES else VOICES[0]
+    return _one_of(VOICE_VARIABLE, from_environment, VOICES)
 
 
 def _switch(option: str, given: object) -> bool:
@@ -155,6 +174,15 @@ def _switch(option: str, given: object) -> bool:
     if isinstance(given, bool):
         return given
     raise OptionError(f"{option}={given!r} is not possible", next_step="choose True or False")
+
+
+def _name(option: str, given: str | None) -> str | None:
+    if given is None or (type(given) is str and given):
+        return given
+    raise OptionError(
+        f"{option}={given!r} is no name of a range",
+        next_step="give the name of a span, as 'prefill'",
+    )
 
 
 def _one_of(option: str, value: str, allowed: tuple[str, ...]) -> str:

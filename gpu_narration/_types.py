@@ -49,6 +49,10 @@ WAITS = frozenset({"memcpy", "stream_synchronize", "event_synchronize", "device_
 #: Whose words a narration can be shown in; an event that lacks one falls back to the first.
 VOICES = ("human", "cute", "story")
 
+#: How events are written for people and programs: one line each, several lines with all
+#: they have, one JSON object a line, and ``key=value`` pairs.
+FORMATS = ("text", "pretty", "json", "logfmt")
+
 #: Kinds that last: a first record, and an exit record that ends it.
 SPAN_KINDS = frozenset({Kind.SPAN, Kind.FUNCTION, Kind.FOREIGN})
 

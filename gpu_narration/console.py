@@ -8,6 +8,7 @@ even if it is killed.
 from __future__ import annotations
 
 import contextlib
+import os
 import subprocess
 import sys
 import threading
@@ -20,9 +21,9 @@ FOLLOWER = "gpu_narration.cli"
 
 
 class Console:
-    """A follower process; ``voice`` is one of human, cute, story."""
+    """A follower process; ``voice`` and ``form`` are as for ``gpu-narration show``."""
 
-    def __init__(self, trace: Path, voice: str) -> None:
+    def __init__(self, trace: Path, voice: str, form: str = "text") -> None:
         self._process: subprocess.Popen[bytes] | None = None
         self._pump: threading.Thread | None = None
         if not sys.executable:
@@ -31,8 +32,9 @@ class Console:
         target = _real_file(sys.stderr)
         command = [
             sys.executable, "-P", "-m", FOLLOWER, "show", str(trace), "--follow", "--voice", voice,
+            "--format", form,
         ]  # fmt: skip
-        if target is not None and target.isatty():
+        if target is not None and _wants_color(target):
             command.append("--color=always")
         try:
             self._process = subprocess.Popen(
@@ -69,6 +71,13 @@ class Console:
         for line in self._process.stdout:
             with contextlib.suppress(OSError, ValueError):
                 print(line.decode(errors="replace"), end="", file=sys.stderr)
+
+
+def _wants_color(stream: IO[bytes]) -> bool:
+    # The follower cannot see it: its output may be a pipe to here.
+    if os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb":
+        return False
+    return stream.isatty()
 
 
 def _real_file(stream: object) -> IO[bytes] | None:

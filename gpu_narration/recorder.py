@@ -120,6 +120,7 @@ def start(
     *,
     filter: str | None = None,  # noqa: A002 - the word of the field, keyword-only
     console: bool | str | None = None,
+    voice: str | None = None,
     backend: str | None = None,
     on_full: Literal["wait", "drop"] = "wait",
     mode: Literal["stream", "flight"] = "stream",
@@ -129,6 +130,7 @@ def start(
     control_signal: str | int | None = None,
     overwrite: bool = False,
     nvtx: Literal["auto", "on", "off"] = "auto",
+    capture_range: str | None = None,
     vram: bool = True,
     children: bool = True,
     clock: Literal["auto", "monotonic"] = "auto",
@@ -139,8 +141,10 @@ def start(
     path: directory, ``.gnt`` is appended if missing; default ``GPU_NARRATION_FILE``,
         else ``trace.gnt`` here, numbered if that exists.
     filter: directives as in :mod:`gpu_narration.filters`; default ``GPU_NARRATION``.
-    console: True or a voice (human, cute, story) shows events on stderr as they
-        happen.
+    console: True or a format (text, pretty, json, logfmt) shows events on stderr as they
+        happen; a voice stands for text in that voice.
+    voice: human, cute or story: whose words the console, and later ``show``, prefer;
+        default ``GPU_NARRATION_VOICE``, else human.
     backend: auto, cupy, driver, mock or none; default ``GPU_NARRATION_BACKEND``, else
         auto, which never simulates.
     on_full: what a thread does when the ring is full: wait for the drain, or drop
@@ -156,6 +160,9 @@ def start(
         then.
     overwrite: replace a trace that is at ``path`` already.
     nvtx: mark ranges for an attached tool; auto looks for one that announced itself.
+    capture_range: the name of a span or range to which a profiler limits itself that
+        waits for the program to begin (``nsys profile --capture-range=cudaProfilerApi``):
+        it collects while such a range is open.  Without such a profiler it does nothing.
     vram: look at device memory; if False, not even for spans that ask for it.
     children: processes started from here record into the same trace.
     clock: auto uses the CPU's counter where it is steady.
@@ -188,6 +195,7 @@ def start(
         options = check(
             filter_text=filter,
             console=console,
+            voice=voice,
             backend=backend,
             on_full=on_full,
             mode=mode,
@@ -196,6 +204,7 @@ def start(
             control=control,
             control_signal=control_signal,
             nvtx=nvtx,
+            capture_range=capture_range,
             clock=clock,
             vram=vram,
             children=children,
@@ -385,7 +394,7 @@ def _begin_in_child(parent: Recorder) -> None:
 
     before = parent._recording
     recording = Recording(
-        replace(before.options, voice=None, filter=before.filter.text), eager=False
+        replace(before.options, console=None, filter=before.filter.text), eager=False
     )
     recording.hooks = before.hooks
     _begin(parent._directory, recording, by_user=parent._by_user)

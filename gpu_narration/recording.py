@@ -22,6 +22,7 @@ from gpu_narration._environment import (
 from gpu_narration._errors import FilterError, TracePathError, internal_error, say
 from gpu_narration._options import CHUNK_BYTES, Options, for_children, milliseconds
 from gpu_narration._version import __version__
+from gpu_narration.contexts.headers import set_recording
 from gpu_narration.control import Request, Responder
 from gpu_narration.cuda.backend import check_name
 from gpu_narration.filters import Filter
@@ -91,23 +92,24 @@ class Recording:
             tracedir.take_back(directory)
             raise
         try:
-            self._begin_around_core(directory)
+            self._begin_around_core(directory, process)
         except BaseException:  # an interrupt, say: no recording is left that nobody owns
             self.end()
             raise
 
-    def _begin_around_core(self, directory: TraceDirectory) -> None:
+    def _begin_around_core(self, directory: TraceDirectory, process: str) -> None:
         options = self.options
+        set_recording(directory.trace_id, process)
         _core.note("process", self._process_facts())
-        self.gpu.begin(vram=options.vram, nvtx_domain=_attach_nvtx(options.nvtx))
+        self.gpu.begin(vram=options.vram, nvtx_domain=_attach_nvtx(options))
         if options.children:
             self._tell_children(directory)
         if self._responder is not None and options.control:
             self._watcher.add(self._responder.look)
-        if options.voice is not None:
+        if options.console is not None:
             from gpu_narration.console import Console
 
-            self._console = Console(directory.path, options.voice)
+            self._console = Console(directory.path, options.voice, options.console)
 
     def end(self) -> tuple[int, dict[str, int]]:
         """The errno of a last write that failed, or 0, and the final counts."""
@@ -127,6 +129,7 @@ class Recording:
 
     def _let_go(self) -> None:
         """Undoes what a recording changes outside of its trace."""
+        set_recording("", "")
         _core.set_nvtx(None)
         _core.set_hooks(scope_enter=None, scope_exit=None, threshold=None)
         for name, value in self._environment_before.items():
@@ -209,6 +212,7 @@ class Recording:
             "system": f"{system.sysname} {system.release} {system.machine}",
             "clock": _core.clock_source(),
             "filter": self.filter.text,
+            "voice": self.options.voice,
             "mode": self.options.mode,
             "on_full": self.options.on_full,
         }
@@ -235,6 +239,7 @@ def _now_ns() -> int:
 def _install_core_hooks() -> None:
     from gpu_narration._interrupts import owner_of
     from gpu_narration._summary import summary_rule
+    from gpu_narration.narration.provenance import emitter_of
     from gpu_narration.redaction import parameter_rule
 
     _core.set_hooks(
@@ -242,6 +247,7 @@ def _install_core_hooks() -> None:
         parameter_rule=parameter_rule,
         internal_error=internal_error,
         owner=owner_of,
+        emitter=emitter_of,
     )
 
 
@@ -267,12 +273,12 @@ def _start_core(directory: TraceDirectory, process: str, options: Options) -> No
         ) from error
 
 
-def _attach_nvtx(mode: str) -> object:
+def _attach_nvtx(options: Options) -> object:
     """The NVTX domain where a tool listens, or None."""
     from gpu_narration.cuda import ranges
 
     try:
-        bridge = ranges.attach(mode)  # type: ignore[arg-type]
+        bridge = ranges.attach(options.nvtx, options.capture_range)  # type: ignore[arg-type]
     except ImportError as error:
         say(f"no NVTX ranges: {error} [no-nvtx]")
         bridge = None

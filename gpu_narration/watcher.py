@@ -122,13 +122,16 @@ class Watcher:
         """Takes what was asked for; waits for it if nothing is due."""
         wait_s = None if until == _NEVER else max(0.0, until - time.monotonic())
         with contextlib.suppress(queue.Empty):
-            job = self._requests.get(timeout=wait_s)
-            while True:
-                if job is not None:
-                    # In this order: asked for from now on, it gets a round after this one.
-                    self._asked.discard(job)
-                    self._schedule.now(job)
-                job = self._requests.get_nowait()
+            self._take(self._requests.get(timeout=wait_s))
+            # Not until it is empty: a program that asks all the time would keep us here.
+            for _ in range(self._requests.qsize()):
+                self._take(self._requests.get_nowait())
+
+    def _take(self, job: Job | None) -> None:
+        if job is not None:
+            # In this order: asked for from now on, it gets a round after this one.
+            self._asked.discard(job)
+            self._schedule.now(job)
 
     def _round(self) -> None:
         """Runs the jobs that are due."""

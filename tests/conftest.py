@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +14,11 @@ from gpu_narration._errors import internal_error
 from gpu_narration.recorder import Recorder
 from gpu_narration.tracefile import Event, Trace
 from gpu_narration.views import text
+
+# A shell without job control has what it runs in the background ignore SIGINT, and processes
+# inherit that: tests of Ctrl-C would wait for what cannot come.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 #: A recording of the calls alone: no GPU, no NVML, no NVTX, no environment changed.
 QUIET = {"backend": "none", "vram": False, "nvtx": "off", "children": False}

@@ -27,7 +27,7 @@ FORMAT = 1
 PART_PATIENCE_S = 300
 
 PARTS = (
-    "device", "accuracy", "pair cost", "overhead", "placement", "syncs",
+    "device", "accuracy", "pair cost", "overhead", "placement", "syncs", "selected",
     "rival cupyx", "rival torch", "rival cupti",
 )  # fmt: skip
 

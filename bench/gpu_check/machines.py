@@ -42,6 +42,8 @@ class Lane(Protocol):
 
 class Machine(Protocol):
     simulated: bool
+    #: The backend under test.
+    backend: str
 
     def recording(self, path: Path) -> Any:
         """A context manager that records into ``path``."""
@@ -59,13 +61,13 @@ class CupyMachine:
     simulated = False
 
     def __init__(self, backend: str) -> None:
-        self._backend = backend
+        self.backend = backend
         # The driver API has no current stream: there the stream goes with every launch.
         self._lane = CupyLane(name_stream=backend == "driver")
 
     @contextmanager
     def recording(self, path: Path) -> Iterator[None]:
-        with gn.start(path, backend=self._backend, nvtx="off", children=False):
+        with gn.start(path, backend=self.backend, nvtx="off", children=False):
             yield
 
     def lane(self) -> Lane:
@@ -132,6 +134,7 @@ class SimulatedMachine:
     """The simulator, to try the program; what it gives is no measurement of anything."""
 
     simulated = True
+    backend = "mock"
 
     def __init__(self) -> None:
         self._own = cuda.MockGpu()

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from bench.gpu_check import accuracy, overhead, pair_cost, placement, rivals, syncs
+from bench.gpu_check import accuracy, overhead, pair_cost, placement, rivals, selected, syncs
 from bench.gpu_check.machines import CupyMachine, Machine, SimulatedMachine
 from bench.gpu_check.plan import QUICK, Plan
 
@@ -31,6 +31,7 @@ PARTS: dict[str, Measure] = {
     "overhead": overhead.measure,
     "placement": placement.measure,
     "syncs": syncs.measure,
+    "selected": selected.measure,
     **{f"rival {name}": partial(_rival, name) for name in rivals.NEEDS},
 }
 

@@ -41,6 +41,7 @@ def judge(parts: dict[str, Any]) -> list[Verdict]:
         *_accuracy(_result(parts, "accuracy")),
         _syncs(_result(parts, "syncs")),
         _placement(_result(parts, "placement")),
+        *_selected(_result(parts, "selected")),
     ]
 
 
@@ -113,3 +114,16 @@ def _placement(found: Any) -> Verdict:
         return Verdict(must, None, f"nothing was placed: {found['not_placed']}")
     shown = f"{found['outside']} of {found['placed']} outside"
     return Verdict(must, found["outside"] == 0, shown)
+
+
+def _selected(found: Any) -> list[Verdict]:
+    """No verdict where there is no such tool: the report has the reason."""
+    if isinstance(found, dict) and "absent" in found:
+        return []
+    must = "Nsight Compute selects the kernels inside our range, and no other"
+    if not found:
+        return [Verdict(must, None, "it was not tried")]
+    if "denied" in found:
+        return [Verdict(must, None, found["denied"])]
+    shown = f"{found['selected']} of {found['launched']} selected, {found['inside']} are inside"
+    return [Verdict(must, found["selected"] == found["inside"], shown)]

@@ -2,7 +2,9 @@
 
 from collections.abc import Callable
 from contextvars import ContextVar
-from typing import Any, Final, Literal, Self
+from typing import Any, Final, Literal, Self, TypeVar
+
+_Text = TypeVar("_Text", str, bytes)
 
 FORMAT_VERSION: Final[int]
 
@@ -127,6 +129,36 @@ def emit(
     boundary/records.c
     """
 
+def narrate(*args: Any, **fields: Any) -> int | None:
+    """Typed in narration/calls.py, and its sisters.  boundary/narrate.c"""
+
+def narrate_trace(*args: Any, **fields: Any) -> int | None: ...
+def narrate_debug(*args: Any, **fields: Any) -> int | None: ...
+def narrate_info(*args: Any, **fields: Any) -> int | None: ...
+def narrate_warn(*args: Any, **fields: Any) -> int | None: ...
+def narrate_error(*args: Any, **fields: Any) -> int | None: ...
+def narrate_fatal(*args: Any, **fields: Any) -> int | None: ...
+def narrate_from(
+    module: str,
+    location: str,
+    level: int,
+    actor: str,
+    action: str,
+    target: str,
+    human: str,
+    fields: dict[str, Any],
+    /,
+) -> int | None:
+    """A narration from a place that is known.  boundary/narrate.c"""
+
+def recording() -> bool:
+    """Whether something records, or begins to now.  boundary/narrate.c"""
+
+def summary(value: object, /) -> int | float | str | bytes | bool | None:
+    """A value as a record has it: itself where it is plain.  Objects are told by their
+    type alone where nothing has recorded yet.  boundary/narrate.c
+    """
+
 def annotate(event_id: int, fields: dict[str, object], /) -> bool:
     """Adds fields to an event that is written already.  boundary/records.c"""
 
@@ -185,6 +217,14 @@ def foreign_streams() -> int:
 def set_correlation(value: str | None) -> None:
     """Sets the correlation id of the running context.  boundary/strand.c"""
 
+def current_span() -> int:
+    """Event id of the innermost open span here, 0 outside all.  boundary/strand.c"""
+
+def publish_span(event_id: int, /) -> None:
+    """What runs in the current context, a copy made for it, is in that span.
+    boundary/strand.c
+    """
+
 def set_hooks(**hooks: Callable[..., Any] | None) -> None:
     """boundary/module.c; the hooks are struct hooks in boundary.h"""
 
@@ -201,7 +241,28 @@ def clock_source() -> Literal["monotonic", "tsc", "cntvct"]:
     """What ticks are.  clock.c"""
 
 def looks_like_credential(text: str) -> bool:
-    """values.c"""
+    """redact_keys.c"""
+
+def redact(text: _Text, policy: int, /) -> _Text:
+    """The text without the secrets that `enum gn_redact` names; the very same object if
+    it holds none.  redact.c, boundary/redact.c
+    """
+
+def redact_field(name: str | None, value: object, /) -> object:
+    """What may be recorded of a field, by the policy that is set.  boundary/redact.c"""
+
+def redact_configure(
+    policy: int, fields: dict[str, int] | None, patterns: Callable[[str], str] | None, /
+) -> None:
+    """Sets the policy: in general, of single fields (65536: hide the value), and what the
+    program itself looks for.  boundary/redact.c
+    """
+
+def redactions() -> tuple[str, ...]:
+    """What stands for a secret, by `enum gn_secret`.  boundary/redact.c"""
+
+def parameter_rule(name: str) -> int:
+    """`enum parameter_rule` of a parameter.  redact_names.c, boundary/redact.c"""
 
 def nothing(*args: object, **kwargs: object) -> None:
     """Does nothing; the ruler of the benchmarks.  boundary/module.c"""

@@ -56,7 +56,7 @@
 #define GN_SITE_EXIT 0x80000000u
 enum {
     GN_SYS_STATE = 0x7fffff01, /* span u64, correlation string id: current from here on */
-    GN_SYS_STRING = 0x7fffff02, /* string id, text */
+    GN_SYS_STRING = 0x7fffff02, /* string id, text, of a correlation then named values */
     GN_SYS_SITE = 0x7fffff03, /* site id, kind, level, dynamic mask, module, 4 names, params… */
     GN_SYS_THREAD = 0x7fffff04, /* thread number, OS thread id, name */
     GN_SYS_NOTE = 0x7fffff05, /* topic, then key/value pairs: process, filter, errors, end */
@@ -131,6 +131,8 @@ _Static_assert(sizeof(struct gn_clock_point) == 32, "the clock point is part of 
  *   CORRELATED    the values begin with the correlation id
  *   FUNCTION      actor, function name, -, -; the values are the arguments
  *   FOREIGN       actor, symbol, -, -; the values are the arguments
+ *   NARRATION     as most; the values begin with two unnamed texts, whose it is and
+ *                 where in the source; both or neither
  * A name whose bit is set in the site's dynamic mask is not in the definition
  * but leads the values of each record, in order. */
 enum gn_kind {

@@ -1,8 +1,5 @@
 #include "values.h"
 
-#include <ctype.h>
-#include <strings.h>
-
 static uint8_t *put_head(uint8_t *p, enum gn_tag tag, size_t kept, uint64_t original)
 {
     uint16_t kept16 = (uint16_t)kept;
@@ -91,38 +88,4 @@ uint8_t *gn_put_bytes(uint8_t *p, const uint8_t *end, const void *bytes, size_t 
     p = put_head(p, kept == length ? GN_BYTES16 : GN_BYTESCUT, kept, length);
     memcpy(p, bytes, kept);
     return p + kept;
-}
-
-static bool has_prefix(const char *text, size_t length, const char *prefix)
-{
-    size_t n = strlen(prefix);
-    return length > n && strncasecmp(text, prefix, n) == 0;
-}
-
-bool gn_looks_like_credential(const char *text, size_t length)
-{
-    static const char *const prefixes[] = {
-        "sk-",   "hf_",     "ghp_", "gho_", "ghs_",  "github_pat_", "glpat-", "xoxb-", "xoxp-",
-        "AKIA",  "ASIA",    "AIza", "eyJ",  "ya29.", "nvapi-",      "gsk_",   "pypi-", "npm_",
-        "Basic ", "Bearer ", "-----BEGIN",
-    };
-    for (size_t i = 0; i < sizeof prefixes / sizeof prefixes[0]; i++)
-        if (length >= 12 && has_prefix(text, length, prefixes[i]))
-            return true;
-    /* Random-looking: long, one word, letters of both cases or hex, and digits. */
-    if (length < 24)
-        return false;
-    unsigned upper = 0, lower = 0, digits = 0;
-    for (size_t i = 0; i < length; i++) {
-        unsigned char c = (unsigned char)text[i];
-        if (isupper(c))
-            upper++;
-        else if (islower(c))
-            lower++;
-        else if (isdigit(c))
-            digits++;
-        else if (c == '.' || c == ' ' || c == '/' || c == ':' || c >= 0x80)
-            return false; /* a path, a KV key such as blk.0.attn_k, a sentence */
-    }
-    return digits >= 4 && (upper >= 4 || lower >= 4) && upper + lower + digits >= length - 4;
 }

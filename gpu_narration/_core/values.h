@@ -106,8 +106,4 @@ uint8_t *gn_put_text(uint8_t *p, const uint8_t *end, const void *points, unsigne
 
 uint8_t *gn_put_bytes(uint8_t *p, const uint8_t *end, const void *bytes, size_t length);
 
-/* True for text that reads like a credential and not like a word, an id of a
- * token or a KV-cache key: a known prefix, or long and random-looking. */
-bool gn_looks_like_credential(const char *text, size_t length);
-
 #endif

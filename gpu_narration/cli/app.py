@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import sys
 from collections.abc import Iterator
@@ -11,6 +12,7 @@ from typing import ClassVar
 
 import click
 
+from gpu_narration._escape import safe
 from gpu_narration._version import __version__
 
 
@@ -21,8 +23,11 @@ class LazyGroup(click.Group):
         "demo": "Runs a small model and some kernels, traced, and shows what happened.",
         "doctor": "Says what was found on this machine, and what to do about what is missing.",
         "dump": "Has running flight recorders write out what they hold.",
+        "export": "Gives a trace to other tools: OpenTelemetry.",
         "filter": "Shows or changes what running processes record.",
         "flush": "Has running processes bring their trace up to date.",
+        "lint": "Checks the texts of calls in Python sources, without running them.",
+        "nsys": "Reads reports of Nsight Systems: explains them, joins them with a trace.",
         "run": "Runs a Python program and records it.",
         "show": "Prints a trace as text.",
         "spans": "Sums a trace up: spans, waiting, GPU time, memory.",
@@ -61,6 +66,7 @@ Examples:
   gpu-narration show app.gnt | less
   gpu-narration spans app.gnt
   gpu-narration vram app.gnt --by-scope
+  gpu-narration nsys explain report.sqlite
   gpu-narration watch app.gnt
   gpu-narration filter app.gnt 'info,engine=trace'
   gpu-narration doctor
@@ -118,8 +124,11 @@ def _parse() -> object:
         from gpu_narration.cli.options import drop_output
 
         drop_output()
-        click.echo(f"Error: {error} [system-error]", err=True)
+        click.echo(safe(f"Error: {error} [system-error]"), err=True)
         return 2
     except click.ClickException as error:
-        error.show()
+        # What was typed stands in it; the line breaks are click's own.
+        shown = io.StringIO()
+        error.show(shown)
+        click.echo("\n".join(map(safe, shown.getvalue().split("\n"))), err=True, nl=False)
         return error.exit_code

@@ -56,6 +56,7 @@ def demo(
     from gpu_narration.timeline import order
     from gpu_narration.timeline.summary import device_uuids, summarise
     from gpu_narration.tracefile import Trace
+    from gpu_narration.views.escape import safe
     from gpu_narration.views.summary import print_summary
     from gpu_narration.views.units import size
 
@@ -68,14 +69,14 @@ def demo(
     order.sort(summary, "total")
     print()
     if outcome.said is not None:
-        print(f'The model said: "{outcome.said}"')
+        print(safe(f'The model said: "{outcome.said}"'))
     else:
         print("No engine is installed, so no model spoke: pip install 'gpu-narration[demo]'")
     if outcome.simulated:
         reason = f": {outcome.why_simulated}" if outcome.why_simulated else ""
-        print(f"The GPU was simulated{reason}")
+        print(safe(f"The GPU was simulated{reason}"))
     else:
-        print(f"The GPU was real, through {outcome.backend}")
+        print(safe(f"The GPU was real, through {outcome.backend}"))
     print()
     print_summary(summary, sys.stdout, color=wants_color(color, sys.stdout), limit=10)
     records = outcome.stats.get("records", 0)
@@ -87,4 +88,4 @@ def demo(
         f"{outcome.wall_ns / 1e6:.0f} ms ({100 * cost_ns / outcome.wall_ns:.3f} %)"
     )
     path = os.path.relpath(outcome.path)
-    print(f"The trace is {path}: gpu-narration show {shlex.quote(path)} | head -50")
+    print(safe(f"The trace is {path}: gpu-narration show {shlex.quote(path)} | head -50"))

@@ -48,6 +48,7 @@ def doctor(as_json: bool, modules: tuple[str, ...], color: str) -> None:
         from rich.table import Table
         from rich.text import Text
 
+        from gpu_narration.views.escape import safe
         from gpu_narration.views.tables import TableConsole
 
         colored = wants_color(color, sys.stdout)
@@ -59,9 +60,9 @@ def doctor(as_json: bool, modules: tuple[str, ...], color: str) -> None:
             mark = Text("ok", "green") if finding.ok else Text("--", "yellow")
             if finding.essential and not finding.ok:
                 mark = Text("no", "bold red")
-            table.add_row(mark, finding.subject, Text(finding.found))
+            table.add_row(mark, finding.subject, Text(safe(finding.found)))
             if finding.todo:
-                table.add_row("", "", Text(f"→ {finding.todo}", "cyan"))
+                table.add_row("", "", Text(safe(f"→ {finding.todo}"), "cyan"))
         TableConsole(
             file=sys.stdout, force_terminal=colored, no_color=not colored, highlight=False,
             width=None if colored else 110,

@@ -7,16 +7,19 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gpu_narration._types import VOICES
+from gpu_narration._types import FORMATS, VOICES
+from gpu_narration.cli.nsys_options import RunCommand, nsys_options
 from gpu_narration.cli.options import report_errors
 from gpu_narration.cuda.backend import BACKENDS
 from gpu_narration.views.escape import safe
 
 if TYPE_CHECKING:
+    from gpu_narration.cli.profiled import Profiled
     from gpu_narration.cli.program import Program
 
 
 @click.command(
+    cls=RunCommand,
     context_settings={"ignore_unknown_options": True, "allow_interspersed_args": False},
     epilog="""\b
 Examples:
@@ -25,6 +28,9 @@ Examples:
   gpu-narration run --console --filter 'info,engine=trace' app.py
   gpu-narration run --backend mock examples/two_streams.py
   gpu-narration run --flight --dump-signal SIGUSR1 -m myapp.server
+  gpu-narration run --nsys app.py
+  gpu-narration run --capture-range prefill --nsys --gpu-metrics-devices=0 app.py
+  gpu-narration run --dry-run --nsys -t cuda,nvtx -m myapp.server
 
 The program's output, exit status and signals are its own.  What is recorded is
 what the program marks with gpu_narration; see the README for how.""",
@@ -36,9 +42,10 @@ what the program marks with gpu_narration; see the README for how.""",
 @click.option("--filter", "filter_", default=None, metavar="DIRECTIVES",
               help="What to record, as info,myapp.worker=trace,tokenizer=off.")  # fmt: skip
 @click.option("--console", is_flag=True, help="Show the narration on stderr as it happens.")
-@click.option(
-    "--voice", type=click.Choice(VOICES), default=None, help="Whose words the console shows."
-)
+@click.option("--format", "form", type=click.Choice(FORMATS), default=None,
+              help="How the console shows it; with this there is one.")  # fmt: skip
+@click.option("--voice", type=click.Choice(VOICES), default=None,
+              help="Whose words the console shows; with this there is one.")  # fmt: skip
 @click.option("--backend", type=click.Choice(BACKENDS), default=None, help="The GPU backend.")
 @click.option("--on-full", type=click.Choice(["wait", "drop"]), default="wait", show_default=True,
               help="What a thread does when the ring is full.")  # fmt: skip
@@ -57,15 +64,25 @@ what the program marks with gpu_narration; see the README for how.""",
               help="Mark ranges for an attached tool.")  # fmt: skip
 @click.option("--vram/--no-vram", default=True, show_default=True,
               help="Watch device memory; without it NVML is left alone.")  # fmt: skip
+@click.option("--nsys", is_flag=True,
+              help="Run it under Nsight Systems too; options of 'nsys profile' may follow directly.")  # fmt: skip
+@click.option("--dry-run", is_flag=True, help="With --nsys: print the command, and do not run it.")
+@click.option("--capture-range", metavar="NAME",
+              help="A profiler collects only while a span of this name is open.")  # fmt: skip
+@click.option("--memory-usage", is_flag=True,
+              help="With --nsys: it follows device memory too, which slows allocations.")  # fmt: skip
 @click.option("--quiet", "-q", is_flag=True, help="Do not say at the end where the trace is.")
 @click.argument("program", nargs=-1, type=click.UNPROCESSED)
+@click.pass_context
 @report_errors
 def run(
+    ctx: click.Context,
     output: Path | None,
     overwrite: bool,
     module: str | None,
     filter_: str | None,
     console: bool,
+    form: str | None,
     voice: str | None,
     backend: str | None,
     on_full: str,
@@ -77,9 +94,13 @@ def run(
     ring_mib: int,
     nvtx: str,
     vram: bool,
+    nsys: bool,
+    dry_run: bool,
+    capture_range: str | None,
+    memory_usage: bool,
     quiet: bool,
     program: tuple[str, ...],
-) -> Program:
+) -> Program | Profiled | None:
     """Runs PROGRAM (a script and its arguments, or -m MODULE and its arguments) and records it."""
     from gpu_narration import recorder
     from gpu_narration.cli.program import Program
@@ -98,10 +119,27 @@ def run(
         name, arguments = script.stem, program[1:]
     else:
         name, arguments = module.rpartition(".")[2], program
+    path = output if output is not None else unused(f"{name}.gnt")
+    if nsys:
+        from gpu_narration.cli import profiled
+
+        return profiled.prepare(
+            path,
+            profiled.recorded_again(path, ctx, module, program),
+            options=nsys_options(ctx),
+            capture_range=capture_range,
+            memory_usage=memory_usage,
+            overwrite=overwrite,
+            dry_run=dry_run,
+            quiet=quiet,
+        )
+    if dry_run or memory_usage:
+        raise click.UsageError("--dry-run and --memory-usage are for --nsys; add it")
     started = recorder.start_for_command(
-        output if output is not None else unused(f"{name}.gnt"),
+        path,
         overwrite=overwrite,
-        console=(voice or True) if console or voice else None,
+        console=(form or True) if console or form or voice else None,
+        voice=voice,
         filter=filter_,
         backend=backend,
         on_full=on_full,
@@ -112,6 +150,7 @@ def run(
         control_signal=control_signal,
         ring_bytes=ring_mib << 20,
         nvtx=nvtx,
+        capture_range=capture_range,
         vram=vram,
     )
     return Program(

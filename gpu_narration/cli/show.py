@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from gpu_narration._types import VOICES
+from gpu_narration._types import FORMATS, VOICES
 from gpu_narration.cli.options import color_option, report_errors, wants_color
 
 
@@ -18,12 +18,13 @@ Examples:
   gpu-narration show demo.gnt --time --ids
   gpu-narration show demo.gnt --actor llama --level info
   gpu-narration show running.gnt --follow
-  gpu-narration show demo.gnt --json | jq .actor"""
+  gpu-narration show demo.gnt --json | jq .actor
+  gpu-narration show demo.gnt --level info --format pretty --voice story"""
 )
 @click.argument("trace", type=click.Path(path_type=Path))
 @click.option("--follow", "-f", is_flag=True, help="Go on while the trace grows; end with it.")
-@click.option("--voice", type=click.Choice(VOICES), default="human", envvar="GPU_NARRATION_VOICE",
-              show_default=True, help="Whose words to show.")  # fmt: skip
+@click.option("--voice", type=click.Choice(VOICES), default=None, envvar="GPU_NARRATION_VOICE",
+              help="Whose words to show; default: those the recording was begun with.")  # fmt: skip
 @click.option("--level", type=click.Choice(["trace", "debug", "info", "warn", "error", "fatal"]),
               default="trace", show_default=True, help="Lowest level to show.")  # fmt: skip
 @click.option("--actor", multiple=True, help="Only this actor; may be given again.")
@@ -37,19 +38,21 @@ Examples:
 @click.option(
     "--ids", "show_ids", is_flag=True, help="Begin lines with process, thread and event id."
 )
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line.")
+@click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True,
+              help="A line each; lines with all there is; one JSON object a line; key=value.")  # fmt: skip
+@click.option("--json", "form", flag_value="json", help="The same as --format json.")
 @color_option
 @report_errors
 def show(
     trace: Path,
     follow: bool,
-    voice: str,
+    voice: str | None,
     level: str,
     actor: tuple[str, ...],
     correlation: str | None,
     show_time: bool,
     show_ids: bool,
-    as_json: bool,
+    form: str,
     color: str,
 ) -> None:
     """Prints the events of TRACE in the order of time.
@@ -63,7 +66,7 @@ def show(
     selection = Selection(Level[level.upper()], frozenset(actor), correlation)
     printer = Printer(
         sys.stdout, voice=voice, color=wants_color(color, sys.stdout), show_time=show_time, show_ids=show_ids,
-        as_json=as_json, selection=selection,
+        form=form, selection=selection,
     )  # fmt: skip
     damaged = printer.follow(trace) if follow else printer.show(trace)
     if damaged:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,7 +12,7 @@ from click.shell_completion import CompletionItem
 from gpu_narration.cli.options import color_option, report_errors, wants_color
 from gpu_narration.cli.progress import given_trace, progress
 from gpu_narration.timeline.order import SORT_KEYS, SortKey
-from gpu_narration.views.escape import safe
+from gpu_narration.views.escape import safe, to_json
 
 if TYPE_CHECKING:
     from gpu_narration.timeline.gpu_time import By
@@ -78,32 +77,48 @@ def spans(
     Works on the trace of a program that was killed, too: spans without an end are
     counted as open.  Exit status: 0, or 3 if the trace is damaged.
     """
+    from gpu_narration.nsight.sidecar import joined
     from gpu_narration.timeline import order
+    from gpu_narration.timeline.nsys.beside import Beside
     from gpu_narration.timeline.summary import device_uuids, summarise
     from gpu_narration.tracefile import Trace
     from gpu_narration.views import jsonl, text
+    from gpu_narration.views.nsys_beside import beside_object, print_beside
     from gpu_narration.views.printer import is_damaged
     from gpu_narration.views.summary import ROWS, print_summary
     from gpu_narration.views.summary_object import summary_object
 
     opened = Trace(trace)
-    with progress(opened) as events:
+    names = [process.name for process in opened.processes]
+    with progress(opened) as events, joined(trace, opened.trace_id, names) as join:
+        beside = None
+        if join is not None:
+            beside = Beside(
+                join, opened.annotations, actors=frozenset(actor), correlation=correlation
+            )
         summary = summarise(
-            events, opened.annotations, by=by, actors=frozenset(actor), correlation=correlation,
-            uuids=device_uuids(opened),
+            events if beside is None else beside.watch(events), opened.annotations, by=by,
+            actors=frozenset(actor), correlation=correlation, uuids=device_uuids(opened),
         )  # fmt: skip
     notices = opened.notices()
     order.sort(summary, sort)
     pids = [process.pid for process in opened.processes]
     if as_json:
         record = summary_object(summary, limit=limit or 0, pids=pids)
+        if beside is not None:
+            record["nsight"] = beside_object(beside.rows(), limit or 0)
         record["notices"] = [jsonl.notice_object(notice) for notice in notices]
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print(to_json(record, indent=2))
     else:
         print_summary(
             summary, sys.stdout, color=wants_color(color, sys.stdout),
             limit=ROWS if limit is None else limit, pids=pids,
         )  # fmt: skip
+        if beside is not None:
+            print_beside(
+                beside.rows(), sys.stdout, color=wants_color(color, sys.stdout),
+                limit=ROWS if limit is None else limit,
+            )  # fmt: skip
         for notice in notices:
             print(text.notice_line(notice))
     kinds = (summary.spans, summary.waits, summary.launches, summary.scopes, summary.memory)

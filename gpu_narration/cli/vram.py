@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +12,7 @@ from click.shell_completion import CompletionItem
 
 from gpu_narration.cli.options import Finite, color_option, report_errors, wants_color
 from gpu_narration.cli.progress import given_trace, progress
-from gpu_narration.views.escape import safe
+from gpu_narration.views.escape import safe, to_json
 
 if TYPE_CHECKING:
     from gpu_narration.timeline.vram import StateChange, VramHistory
@@ -137,7 +136,7 @@ def vram(
         if not as_json:
             print(text.notice_line(notice), file=sys.stdout if lines or by_scope else sys.stderr)
         elif lines:
-            print(json.dumps(jsonl.notice_object(notice), ensure_ascii=False))
+            print(to_json(jsonl.notice_object(notice)))
     if is_damaged(notices):
         sys.exit(3)
     if not shown:
@@ -151,7 +150,7 @@ def _print_change(trace: Trace, change: StateChange, *, as_json: bool) -> None:
     annotations = trace.annotations(change.event)
     if as_json:
         record = jsonl.event_object(change.event, annotations)
-        print(json.dumps(record, ensure_ascii=False))
+        print(to_json(record))
     else:
         print(text.line(change.event, annotations))
 
@@ -173,7 +172,7 @@ def _print_scopes(
     if as_json:
         record = scopes_object(devices, rows, limit=limit or 0, pids=pids)
         record["notices"] = [jsonl.notice_object(notice) for notice in trace.notices()]
-        print(json.dumps(record, indent=2, ensure_ascii=False))
+        print(to_json(record, indent=2))
         return
     print_scopes(
         devices, rows, sys.stdout, color=wants_color(color, sys.stdout),

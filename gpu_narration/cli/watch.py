@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import sys
@@ -65,12 +64,13 @@ def watch(
     Exit status: 0, or 2 if there is no such trace, or no NVML where the machine was
     asked for.
     """
+    from gpu_narration.views.escape import to_json
     from gpu_narration.views.live import plain
     from gpu_narration.views.live_object import live_object
 
     source: _Source = _Machine() if trace is None else _Trace(trace)
     if as_json:
-        print(json.dumps(live_object(source.look_once()), indent=2, ensure_ascii=False))
+        print(to_json(live_object(source.look_once()), indent=2))
     elif once or not sys.stdout.isatty() or os.environ.get("TERM") in (None, "", "dumb"):
         width = shutil.get_terminal_size((100, 40)).columns
         for line in plain(source.look_once(), width=width, height=60, voice=voice):

@@ -16,7 +16,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Literal, TypeVar, cast
 
 from gpu_narration._core import Span, span
+from gpu_narration._errors import say
 from gpu_narration._types import Kind
+from gpu_narration.cuda.capture_range import CaptureRange, Profiler
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -41,15 +43,19 @@ def tool_announced() -> bool:
 
 
 class Bridge:
-    """What the core calls; every attribute is a bound method of the NVTX domain."""
+    """What the core calls; every attribute is a bound method, of the NVTX domain or of
+    what limits a profiler to one range.
+    """
 
-    def __init__(self, domain: Any) -> None:
+    def __init__(self, domain: Any, capture: CaptureRange | None = None) -> None:
         self.domain = domain
+        self._capture = capture
+        ranges = domain if capture is None else capture
         self.mark: Callable[[Any], object] = domain.mark
-        self.push_range: Callable[[Any], object] = domain.push_range
-        self.pop_range: Callable[[], object] = domain.pop_range
-        self.start_range: Callable[[Any], object] = domain.start_range
-        self.end_range: Callable[[Any], object] = domain.end_range
+        self.push_range: Callable[[Any], object] = ranges.push_range
+        self.pop_range: Callable[[], object] = ranges.pop_range
+        self.start_range: Callable[[Any], object] = ranges.start_range
+        self.end_range: Callable[[Any], object] = ranges.end_range
 
     def attributes(
         self, kind: int, actor: str | None, action: str | None, target: str | None
@@ -60,18 +66,23 @@ class Bridge:
         never freed.
         """
         named = target if kind in (Kind.ENTER, Kind.EXIT, Kind.LAUNCH, Kind.STATE) else action
-        return self.domain.get_event_attributes(
-            message=named or action or actor or Kind(kind).name.lower(),
-            category=_CATEGORIES.get(Kind(kind), "event"),
-            payload=0,
+        message = named or action or actor or Kind(kind).name.lower()
+        attributes = self.domain.get_event_attributes(
+            message=message, category=_CATEGORIES.get(Kind(kind), "event"), payload=0
         )
+        if self._capture is not None and message == self._capture.name:
+            self._capture.adopt(attributes)
+        return attributes
 
 
-def attach(mode: Literal["auto", "on", "off"] = "auto") -> Bridge | None:
+def attach(
+    mode: Literal["auto", "on", "off"] = "auto", capture_range: str | None = None
+) -> Bridge | None:
     """The bridge to an attached tool, or None if there is none.
 
     ``auto`` looks only where a tool has announced itself in the environment;
-    ``on`` asks NVTX in any case.
+    ``on`` asks NVTX in any case.  ``capture_range`` is as for
+    :func:`gpu_narration.start`; without a driver there is nothing to limit.
     """
     if mode == "off" or (mode == "auto" and not tool_announced()):
         return None
@@ -80,7 +91,17 @@ def attach(mode: Literal["auto", "on", "off"] = "auto") -> Bridge | None:
     domain = nvtx.get_domain(DOMAIN)
     if not hasattr(domain, "handle"):
         return None  # nvtx gives its dummy domain where no tool listens
-    return Bridge(domain)
+    return Bridge(domain, _limited_to(capture_range, domain))
+
+
+def _limited_to(name: str | None, domain: Any) -> CaptureRange | None:
+    if name is None:
+        return None
+    try:
+        return CaptureRange(name, domain, Profiler())
+    except (OSError, AttributeError) as error:
+        say(f"capture_range={name!r} limits nothing: {error} [no-capture]")
+        return None
 
 
 #: Names of ranges that were made at run time and may still become names for NVTX,

@@ -106,7 +106,7 @@ def _ask_for_too_much(machine: Machine) -> None:
         machine.allocate(1 << 50)
     except MemoryError as error:
         narrate(
-            "demo", "allocate", "1 PiB", f"The allocation was refused, as it should be: {error}",
+            "demo", "allocate", "1 PiB", f"The device refused the allocation, as it should: {error}",
             level=Level.WARN, cute="The card politely declined a petabyte",
         )  # fmt: skip
 

@@ -8,7 +8,8 @@ import time
 from dataclasses import dataclass
 from pathlib import Path
 
-from gpu_narration import _core, context, recorder
+from gpu_narration import _core, recorder
+from gpu_narration.contexts import correlation
 from gpu_narration.cuda import current
 from gpu_narration.demo import kernels
 from gpu_narration.narration import narrate
@@ -47,13 +48,13 @@ def run(
             "demo", "begin", "", "The demo begins: some kernels, some memory, a tiny model",
             cute="Once upon a stream, a very small model woke up",
         )  # fmt: skip
-        with context.correlation("demo-1"):
+        with correlation("demo-1"):
             session = current()
             assert session is not None
             assert session.backend is not None
             simulated = session.backend.simulated
             kernels.run(session.backend, rounds)
-        with context.correlation("demo-2"):
+        with correlation("demo-2"):
             said = _generate(tokens)
         narrate("demo", "end", "", "The demo ends; the trace stays")
         wall_ns = time.perf_counter_ns() - begin

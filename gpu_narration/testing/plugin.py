@@ -6,13 +6,18 @@ It is loaded in every run of pytest, so it imports what it needs when a test has
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Generator
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
 from gpu_narration._errors import BackendUnavailableError, MarkerError, UnknownBackendError
 from gpu_narration.testing.limits import MARKERS, Limit, limits_of
+
+if TYPE_CHECKING:
+    from gpu_narration.testing.captured import Captured
 
 _VARIABLE = "GPU_NARRATION_BACKEND"
 _LIMITS = pytest.StashKey[list[Limit]]()
@@ -27,6 +32,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="the GPU of tests with vram_limit, vram_leak or gpu_time_limit: auto, cupy, driver, "
         f"mock (simulated) or none; default {_VARIABLE}, else auto, which never simulates",
+    )
+    parser.getgroup("gpu_narration").addoption(
+        "--narrations-update",
+        action="store_true",
+        help="write the snapshots of narrations.assert_snapshot() instead of comparing them",
     )
 
 
@@ -77,6 +87,32 @@ def pytest_runtest_call(item: pytest.Item) -> Generator[None, Any, Any]:
     if problems:
         pytest.fail("\n\n".join(problems), pytrace=False)
     return result
+
+
+@pytest.fixture
+def narrations(request: pytest.FixtureRequest) -> Generator[Captured, None, None]:
+    """What the test narrates and traces, as gpu_narration.testing.Captured.
+
+    Each test has its own: events of the threads and tasks of other tests are not in it.
+    """
+    from gpu_narration.testing.captured import capture
+
+    # With a limit the test needs its GPU; else none is looked for.
+    limited = bool(request.node.stash.get(_LIMITS, None))
+    given = request.config.getoption("--gpu-narration-backend")
+    backend = _backend(request.config) if limited else given or "none"
+    with capture(request.node.name, actor="pytest", backend=backend, vram=limited) as captured:
+        captured._snapshot = _snapshot(request.node)
+        captured._updates = request.config.getoption("--narrations-update")
+        yield captured
+
+
+def _snapshot(node: pytest.Item) -> Path:
+    """Beside the test's file: ``narrations/FILE/TEST.txt``."""
+    stem = node.path.stem
+    inside = node.nodeid.partition("::")[2] or node.name
+    name = re.sub(r"[^\w.=+-]+", "-", inside).strip("-")
+    return node.path.parent / "narrations" / stem / f"{name[:150]}.txt"
 
 
 def _backend(config: pytest.Config) -> str:

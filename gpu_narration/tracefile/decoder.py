@@ -6,13 +6,15 @@ serves a whole trace, the remains in a ring file, and a trace that still grows.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from gpu_narration._types import SPAN_KINDS, Kind, Level, Outcome
 from gpu_narration.tracefile import format as fmt
 from gpu_narration.tracefile.clock import Clock
 from gpu_narration.tracefile.events import (
+    NO_CONTEXT,
     Argument,
     Event,
     Note,
@@ -31,6 +33,15 @@ from gpu_narration.tracefile.format import (
 )
 
 Names = tuple[str | None, str | None, str | None, str | None]
+
+
+class _OpenSpan(NamedTuple):
+    """Where a span began: its end is told without it."""
+
+    parent: int
+    correlation: str | None
+    context: Mapping[str, Value]
+    names: Names
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,12 +96,14 @@ class ProcessDecoder:
     process: int
     clock: Clock = field(default_factory=Clock)
     strings: dict[int, str] = field(default_factory=dict)
+    #: What comes with a correlation, by the id of its string.
+    contexts: dict[int, Mapping[str, Value]] = field(default_factory=dict)
     sites: dict[int, Site] = field(default_factory=dict)
     threads: dict[int, ThreadInfo] = field(default_factory=dict)
     notes: list[Note] = field(default_factory=list)
     annotations: dict[int, dict[str, Value]] = field(default_factory=dict)
     #: Of the spans that are open: what they are in, and for which request they work.
-    open_spans: dict[int, tuple[int, str | None, Names]] = field(default_factory=dict)
+    open_spans: dict[int, _OpenSpan] = field(default_factory=dict)
     dropped: dict[int, int] = field(default_factory=dict)
     overwritten: dict[int, int] = field(default_factory=dict)
     malformed: dict[int, int] = field(default_factory=dict)
@@ -211,7 +224,10 @@ class ProcessDecoder:
             values = record.values()
             items = values.items
             if record.site == fmt.SYS_STRING:
-                self.strings[_int(items[0])] = _text(items[1])
+                number = _int(items[0])
+                self.strings[number] = _text(items[1])
+                if len(items) > 2:
+                    self.contexts[number] = self._named(values, 2)
             elif record.site == fmt.SYS_SITE:
                 site = self._site(items)
                 self.sites[site.id] = site
@@ -291,18 +307,25 @@ class ProcessDecoder:
             phase=Phase.INSTANT,
             names=site.names,
             span=state.span or None,
-            correlation=self.strings.get(state.correlation) if state.correlation else None,
         )
+        if state.correlation:
+            # A context may have ids and no correlation: its text is empty.
+            event.correlation = self.strings.get(state.correlation) or None
+            event.context = self.contexts.get(state.correlation, NO_CONTEXT)
         values = record.values()
         event.left_out = values.left_out
         if record.site & fmt.SITE_EXIT:
             self._end(event, values, state)
             return event
         first = self._take_names(event, values) if site.dynamic else 0
+        if site.kind is Kind.NARRATION:
+            first = self._take_origin(event, values, first)
         self._take_values(event, values, first)
         if site.kind in SPAN_KINDS:
             event.phase = Phase.BEGIN
-            self.open_spans[event.id] = state.span, event.correlation, event.names
+            self.open_spans[event.id] = _OpenSpan(
+                state.span, event.correlation, event.context, event.names
+            )
             state.span = event.id
         return event
 
@@ -315,6 +338,23 @@ class ProcessDecoder:
                 taken += 1
         event.names = (names[0], names[1], names[2], names[3])
         return taken
+
+    def _take_origin(self, event: Event, values: Values, first: int) -> int:
+        """Of a narration, two unnamed values: whose it is, and where it stands."""
+        if state := self.open_spans.get(event.span or 0):
+            event.parent_span = state[0] or None
+        if self.clock.points:
+            realtime_ns = event.monotonic_ns + self.clock.realtime_offset_ns
+            event.emitted_at_ms = realtime_ns // 1_000_000
+        origin = [
+            self._string(item) or None
+            for name, item in zip(
+                values.names[first : first + 2], values.items[first : first + 2], strict=True
+            )
+            if name is None
+        ]
+        event.emitted_by, event.source_location = (*origin, None, None)[:2]
+        return first + len(origin)
 
     def _take_values(self, event: Event, values: Values, first: int) -> None:
         parameters = event.site.parameters
@@ -337,9 +377,12 @@ class ProcessDecoder:
                 shown = positional[position].name if position < len(positional) else None
                 position += 1
             event.arguments.append(Argument(shown, value))
+        if event.site.kind is Kind.NARRATION and event.fields.get("correlation_id") is not None:
+            event.correlation = _correlation(event.fields.pop("correlation_id"))
         if event.site.kind is Kind.CORRELATED and event.arguments:
-            correlation = event.arguments.pop(0).value
-            event.correlation = _correlation(correlation)
+            given = _correlation(event.arguments.pop(0).value)
+            if given != event.correlation:
+                event.correlation, event.context = given, NO_CONTEXT
 
     def _end(self, event: Event, values: Values, state: _ThreadState) -> None:
         outcome, span_id, ticks = (_int(item) for item in values.items[:3])
@@ -357,9 +400,10 @@ class ProcessDecoder:
             event.error_text = _text(rest[1]) if len(rest) > 1 else None
         elif rest:
             event.arguments.append(Argument(None, self._plain(rest[0])))
-        parent, event.correlation, event.names = self.open_spans.pop(
-            span_id, (0, event.correlation, event.names)
-        )
+        parent = 0
+        begun = self.open_spans.pop(span_id, None)
+        if begun is not None:
+            parent, event.correlation, event.context, event.names = begun
         event.span = parent or None
         if state.span == span_id:
             state.span = parent

@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from typing import Final
 
 from gpu_narration._types import Kind, Level, Outcome
 from gpu_narration.tracefile.format import Value
+
+#: Of an event outside of all contexts.
+NO_CONTEXT: Final[Mapping[str, Value]] = {}
 
 
 class Phase(Enum):
@@ -60,6 +65,8 @@ class Event:
     monotonic_ns: when, on the machine's CLOCK_MONOTONIC.
     span: id of the span it happened in, None outside all.
     correlation: the request it belongs to.
+    context: what else it belongs to, by name: trace_id, parent_span_id, tracestate,
+        session_id, job_id and the like.  One mapping for all events of a context.
     For spans: a BEGIN, and an END whose ``span_id`` is the BEGIN's id.
     ``fields`` are named values; annotations made later are not in here, see
     :meth:`~gpu_narration.tracefile.trace.Trace.annotations`.
@@ -78,6 +85,14 @@ class Event:
     left_out: int = 0
     span: int | None = None
     correlation: str | None = None
+    context: Mapping[str, Value] = field(default_factory=lambda: NO_CONTEXT)
+    # Of a NARRATION: the package that told it, and the line of its call.
+    emitted_by: str | None = None
+    source_location: str | None = None
+    #: Of a NARRATION: ms since 1970, None where the clock is not known.
+    emitted_at_ms: int | None = None
+    #: Of a NARRATION: the span that its span is in.
+    parent_span: int | None = None
     # Of an END.
     span_id: int | None = None
     elapsed_ns: int | None = None

@@ -1,43 +1,19 @@
-"""Text that came from a program, made safe for a line and for a terminal.
+"""How recorded text stands in a line: safe, quoted where it must be.
 
-Nothing that was recorded can begin a new line, move the cursor, colour the
-screen, reorder what is read (bidirectional controls) or hide in it (zero-width
-characters).  What is escaped is shown as an escape, so nothing is lost.
+What is unsafe, and why, is in :mod:`gpu_narration._escape`, which the recording half
+has, too.
 """
 
 from __future__ import annotations
 
+import json
 import re
 
+from gpu_narration._escape import safe, safe_json
+
+__all__ = ["bare", "quoted", "safe", "to_json"]
+
 _BARE = re.compile(r"[^\s\"'\\=\x00-\x1f\x7f]+")
-
-# C0, DEL and C1 controls, line and paragraph separators, bidirectional embeddings,
-# interlinear annotations, lone surrogates, and all that Unicode calls "default
-# ignorable" (soft hyphen, zero-width characters, bidirectional controls, fillers,
-# tags …) but the two variation selectors that go with emoji.
-_UNSAFE = re.compile(
-    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f"
-    "\u200b\u200c\u200e\u200f\u2028-\u202e\u2060-\u206f\u3164\ufe00-\ufe0d\ufeff\uffa0"
-    "\ufff0-\ufffb\ud800-\udfff\U0001bca0-\U0001bca3\U0001d173-\U0001d17a"
-    "\U000e0000-\U000e0fff]"
-)
-# The zero-width joiner holds emoji together; anywhere else it hides.
-_LONE_JOINER = re.compile(
-    "(?<![\u2600-\u27bf\ufe0f\U0001f000-\U0001faff])\u200d"
-    "|\u200d(?![\u2600-\u27bf\U0001f000-\U0001faff])"
-)
-_SHORT = {"\n": r"\n", "\r": r"\r", "\t": r"\t"}
-
-
-def safe(text: str) -> str:
-    r"""The text with everything unsafe shown as an escape.
-
-    >>> print(safe("two\nlines"))
-    two\nlines
-    """
-    if text.isascii() and text.isprintable():
-        return text
-    return _LONE_JOINER.sub(_escape, _UNSAFE.sub(_escape, text))
 
 
 def quoted(text: str) -> str:
@@ -52,11 +28,6 @@ def bare(text: str) -> str:
     return quoted(text)
 
 
-def _escape(match: re.Match[str]) -> str:
-    character = match.group()
-    if character in _SHORT:
-        return _SHORT[character]
-    code = ord(character)
-    if code < 0x100:
-        return f"\\x{code:02x}"
-    return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
+def to_json(value: object, *, indent: int | None = None) -> str:
+    """The value as JSON that is as safe for a terminal as any line."""
+    return safe_json(json.dumps(value, indent=indent, ensure_ascii=False))

@@ -6,6 +6,7 @@ import base64
 import math
 from collections.abc import Mapping
 
+from gpu_narration._types import Kind
 from gpu_narration.tracefile import Event, Note, Notice
 from gpu_narration.tracefile.format import (
     Absent,
@@ -17,6 +18,7 @@ from gpu_narration.tracefile.format import (
     Value,
 )
 from gpu_narration.views.escape import safe
+from gpu_narration.views.provenance import provenance
 from gpu_narration.views.sentences import sentence, target_of
 
 _MAX_SAFE_INTEGER = (1 << 53) - 1
@@ -42,6 +44,8 @@ def event_object(
         "span": event.span,
         "correlation_id": event.correlation,
     }
+    if event.context:
+        record["context"] = {name: json_value(value) for name, value in event.context.items()}
     if event.span_id is not None and event.outcome is not None:
         record["span_id"] = event.span_id
         record["elapsed_ns"] = event.elapsed_ns
@@ -54,6 +58,10 @@ def event_object(
             for argument in event.arguments
         ]
     fields = {**event.fields, **annotations}
+    if event.kind is Kind.NARRATION:
+        # Its text is in one voice: the human one is not lost.
+        record["human"] = safe(sentence(event, annotations))
+        fields = {**provenance(event), **fields}
     if fields:
         record["fields"] = {name: json_value(value) for name, value in fields.items()}
     if event.left_out:

@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 import heapq
-import json
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
-from gpu_narration._types import Kind, Level
+from gpu_narration._types import VOICES, Kind, Level
+from gpu_narration.nsight.sidecar import Joined, joined
+from gpu_narration.timeline.nsys.beside import fields_of, has_work
 from gpu_narration.tracefile import Event, Note, Notice, Phase, Trace, Trouble
 from gpu_narration.tracefile.follow import Follower
 from gpu_narration.tracefile.format import Value
-from gpu_narration.views import jsonl, text
+from gpu_narration.views import jsonl, logfmt, pretty, text
+from gpu_narration.views.escape import to_json
 
 _COLORS = {
     Level.TRACE: "\x1b[2m",
@@ -57,17 +59,20 @@ class Selection:
 
 
 class Printer:
-    """Writes lines to a stream."""
+    """Writes lines to a stream, in one of FORMATS.
+
+    Without a voice it is the one that the recording was begun with.
+    """
 
     def __init__(
         self,
         out: TextIO,
         *,
-        voice: str = "human",
+        voice: str | None = "human",
         color: bool = False,
         show_time: bool = False,
         show_ids: bool = False,
-        as_json: bool = False,
+        form: str = "text",
         selection: Selection | None = None,
     ) -> None:
         self._out = out
@@ -75,7 +80,7 @@ class Printer:
         self._color = color
         self._show_time = show_time
         self._show_ids = show_ids
-        self._as_json = as_json
+        self._form = form
         self._selection = selection or Selection()
         self._start_ns: int | None = None
 
@@ -86,11 +91,13 @@ class Printer:
         both: Iterator[Event | Note] = heapq.merge(
             trace.events(), sorted(notes, key=_when), key=_when
         )
-        for item in both:
-            if isinstance(item, Note):
-                self._note(item)
-            else:
-                self._event(item, trace.annotations(item))
+        names = [process.name for process in trace.processes]
+        with joined(path, trace.trace_id, names) as join:
+            for item in both:
+                if isinstance(item, Note):
+                    self._note(item)
+                else:
+                    self._event(item, _with_work(item, trace.annotations(item), join))
         return self._notices(trace.notices())
 
     def follow(self, path: Path) -> bool:
@@ -128,29 +135,47 @@ class Printer:
     def _event(self, event: Event, annotations: Mapping[str, Value]) -> None:
         if not self._selection.takes(event):
             return
-        if self._as_json:
-            record = jsonl.event_object(event, annotations, self._voice)
-            print(json.dumps(record, ensure_ascii=False), file=self._out)
-            return
-        line = text.line(event, annotations, self._voice)
-        print(self._prefix(event) + self._colored(line, event.level), file=self._out)
+        voice = self._voice or "human"
+        match self._form:
+            case "json":
+                self._json(jsonl.event_object(event, annotations, voice))
+            case "logfmt":
+                record = jsonl.event_object(event, annotations, voice)
+                print(logfmt.line(record), file=self._out)
+            case "pretty":
+                head, *more = pretty.lines(event, annotations, voice)
+                time_of = self._time(event.monotonic_ns, always=True)
+                print(time_of + self._colored(head, event.level), *more, sep="\n", file=self._out)
+            case _:
+                line = text.line(event, annotations, voice)
+                print(self._prefix(event) + self._colored(line, event.level), file=self._out)
+
+    def _json(self, record: dict[str, object]) -> None:
+        print(to_json(record), file=self._out)
 
     def _note(self, note: Note) -> None:
         """Among the events only what happened to the recording while it ran."""
+        if self._voice is None and note.topic == "process":
+            self._voice = _voice_of(note)
         if note.topic not in text.NOTES_SHOWN or not self._selection.takes_note():
             return
-        if self._as_json:
-            print(json.dumps(jsonl.note_object(note), ensure_ascii=False), file=self._out)
+        if self._form == "json":
+            self._json(jsonl.note_object(note))
+            return
+        if self._form == "logfmt":
+            print(logfmt.line(jsonl.note_object(note)), file=self._out)
             return
         prefix = self._time(note.monotonic_ns)
         if self._show_ids:
             prefix += f"p{note.process} "
         print(prefix + self._colored(text.note_line(note), Level.INFO), file=self._out)
 
-    def _time(self, monotonic_ns: int) -> str:
+    def _time(self, monotonic_ns: int, *, always: bool = False) -> str:
         if self._start_ns is None:
             self._start_ns = monotonic_ns
-        return f"{(monotonic_ns - self._start_ns) / 1e9:12.6f} " if self._show_time else ""
+        return (
+            f"{(monotonic_ns - self._start_ns) / 1e9:12.6f} " if self._show_time or always else ""
+        )
 
     def _prefix(self, event: Event) -> str:
         prefix = self._time(event.monotonic_ns)
@@ -166,8 +191,10 @@ class Printer:
 
     def _notices(self, notices: list[Notice]) -> bool:
         for notice in notices:
-            if self._as_json:
-                print(json.dumps(jsonl.notice_object(notice), ensure_ascii=False), file=self._out)
+            if self._form == "json":
+                self._json(jsonl.notice_object(notice))
+            elif self._form == "logfmt":
+                print(logfmt.line(jsonl.notice_object(notice)), file=self._out)
             else:
                 print(self._colored(text.notice_line(notice), Level.WARN), file=self._out)
         return is_damaged(notices)
@@ -176,6 +203,24 @@ class Printer:
 def is_damaged(notices: Iterable[Notice]) -> bool:
     """Whether a trace is damaged, by what it tells of itself."""
     return any(notice.trouble in _DAMAGE for notice in notices)
+
+
+def _with_work(
+    event: Event, annotations: Mapping[str, Value], join: Joined | None
+) -> Mapping[str, Value]:
+    """What was learned of an event, with what Nsight Systems knows of its GPU work."""
+    if join is None or not has_work(event):
+        return annotations
+    work = join.of(event.process, event.span_id or event.id)
+    if work is None:
+        return annotations
+    gpu_ns = annotations.get("gpu_ns", event.fields.get("gpu_ns"))
+    return {**annotations, **fields_of(work, gpu_ns)}
+
+
+def _voice_of(note: Note) -> str:
+    voice = note.fields.get("voice")
+    return voice if isinstance(voice, str) and voice in VOICES else "human"
 
 
 def _when(item: Event | Note) -> int:

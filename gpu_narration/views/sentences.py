@@ -6,9 +6,10 @@ from collections.abc import Mapping
 
 from gpu_narration._types import Kind, Outcome
 from gpu_narration.tracefile import Event, Phase
-from gpu_narration.tracefile.format import Value
+from gpu_narration.tracefile.format import CutText, Value
+from gpu_narration.views.phrases import phrase
 from gpu_narration.views.templates import fill, plain_text
-from gpu_narration.views.units import milliseconds, size
+from gpu_narration.views.units import device_name, milliseconds, size
 
 _ENDINGS = {
     Outcome.OK: "completed",
@@ -19,11 +20,13 @@ _ENDINGS = {
 
 
 def sentence(event: Event, annotations: Mapping[str, Value], voice: str = "human") -> str:
-    """The sentence of an event; a voice that it lacks falls back to human."""
+    """The sentence of an event; a voice that neither it nor the phrase book has falls back
+    to human.
+    """
     if voice != "human":
-        spoken = event.fields.get(voice)
-        if isinstance(spoken, str) and spoken:
-            return spoken
+        spoken = event.fields.get(voice) or phrase(event, annotations, voice)
+        if isinstance(spoken, (str, CutText)):
+            return plain_text(spoken)
     maker = _MAKERS.get(event.kind)
     if maker is not None:
         return maker(event, annotations)
@@ -75,7 +78,7 @@ def _launch(event: Event, annotations: Mapping[str, Value]) -> str:
     name = event.names[2] or "?"
     # A launch that began a recording, as in a forked child, learns both later.
     known = {**event.fields, **annotations}
-    where = _device(known.get("device"), known)
+    where = _on_device(known)
     if "error" in annotations:
         return f"{name} failed to launch{where}"
     elapsed_ns = annotations.get("gpu_ns")
@@ -84,15 +87,15 @@ def _launch(event: Event, annotations: Mapping[str, Value]) -> str:
     return f"{name} launched{where}"
 
 
-def _device(device: Value, fields: Mapping[str, Value]) -> str:
-    simulated = "simulated " if fields.get("simulated") is True else ""
-    return f" on {simulated}gpu{device}" if isinstance(device, int) else ""
+def _on_device(facts: Mapping[str, Value]) -> str:
+    name = device_name(facts)
+    return "" if name is None else f" on {name}"
 
 
 def _vram(event: Event, annotations: Mapping[str, Value]) -> str:
     fields = event.fields
     used, before = fields.get("used_bytes"), fields.get("before_bytes")
-    where = _device(fields.get("device"), fields).removeprefix(" on ")
+    where = device_name(fields) or ""
     if not isinstance(used, int):
         reason = fields.get("reason")
         return f"VRAM on {where} is unknown{f': {reason}' if isinstance(reason, str) else ''}"
@@ -120,7 +123,7 @@ def _narration(event: Event, _: Mapping[str, Value]) -> str:
 
 
 def _out_of_memory(fields: Mapping[str, Value]) -> str:
-    where = _device(fields.get("device"), fields)
+    where = _on_device(fields)
     scope = fields.get("in_scope")
     if fields.get("null") is True:
         head = f"{_word(fields, 'failed')} gave NULL{where}, perhaps for want of memory: "

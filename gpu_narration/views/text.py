@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from gpu_narration._types import Kind, Outcome
+from gpu_narration._types import VOICES, Kind, Outcome
 from gpu_narration.tracefile import Event, Note, Notice, Phase
 from gpu_narration.tracefile.format import (
     Absent,
@@ -38,6 +38,8 @@ _SAID = {"cute", "story", "before_bytes", "used_bytes", "total_bytes", "free_byt
          "reserved_bytes", "in_scope", "in_span", "vram_device", "shared_bytes",
          "gpu_start_ns", "gpu_end_ns", "gpu_place_error_ns", "gpu_place_reason",
          "by_others", "process_bytes", "process_reason"}  # fmt: skip
+#: Of a context: for programs, which find it in JSON.
+_PLACE = {"trace_id", "parent_span_id", "trace_flags", "tracestate", "refused", "capture_id"}
 #: Notes that stand among the events, and what they say.
 NOTES_SHOWN = {
     "filter": "The filter was changed",
@@ -53,9 +55,9 @@ _LATER = ("gpu_ns", "gpu_reason", "stream", "device", "vram_before_bytes", "vram
 
 def line(event: Event, annotations: Mapping[str, Value], voice: str = "human") -> str:
     """The line of an event."""
-    head = [event.level.name, *_words(event)]
-    pairs = [f"{key}={shown}" for key, shown in _pairs(event, annotations)]
-    return " ".join([*head, *pairs, quoted(sentence(event, annotations, voice))])
+    head = [event.level.name, *words(event)]
+    told = [f"{key}={shown}" for key, shown in pairs(event, annotations)]
+    return " ".join([*head, *told, quoted(sentence(event, annotations, voice))])
 
 
 def note_line(note: Note) -> str:
@@ -69,7 +71,8 @@ def notice_line(notice: Notice) -> str:
     return f"WARN gpu_narration {notice.trouble.value} count={notice.count} {quoted(notice.text)}"
 
 
-def _words(event: Event) -> list[str]:
+def words(event: Event) -> list[str]:
+    """Actor, action and target, as they stand in a line."""
     actor, action = bare(event.names[0] or "?"), bare(event.names[1] or "?")
     match event.kind:
         case Kind.ENTER:
@@ -86,7 +89,16 @@ def _words(event: Event) -> list[str]:
     return [actor, action, bare(target)] if target else [actor, action]
 
 
-def _pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+def pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
+    """What an event was given, what was learned of it and whose it is, as keys and shown values."""
+    said = set()
+    for key, shown in _own(event, annotations):
+        said.add(key)
+        yield key, shown
+    yield from (pair for pair in _belonging(event) if pair[0] not in said)
+
+
+def _own(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str, str]]:
     if event.kind is Kind.STATE:
         yield "transition", quoted(fill(event.names[1] or "", values_of(event)))
     if event.kind is Kind.VRAM:
@@ -96,6 +108,10 @@ def _pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str
     if event.phase is Phase.END:
         yield from _ending(event)
     for name, value in event.fields.items():
+        if event.kind is Kind.NARRATION and not is_out_of_memory(event):
+            if name not in VOICES:  # the program's own names stand as they were given
+                yield bare(name), value_text(value)
+            continue
         told = event.kind is Kind.VRAM or is_out_of_memory(event)
         shown = not told or name in ("failed", "open_scopes", "simulated")
         if shown and name not in _SAID and name not in annotations:
@@ -104,6 +120,12 @@ def _pairs(event: Event, annotations: Mapping[str, Value]) -> Iterator[tuple[str
         yield from _learned(annotations)
     if event.left_out:
         yield "left_out", str(event.left_out)
+
+
+def _belonging(event: Event) -> Iterator[tuple[str, str]]:
+    for name, value in event.context.items():
+        if name not in _PLACE:
+            yield bare(name), value_text(value)
     if event.correlation is not None:
         yield "correlation_id", quoted(event.correlation)
 

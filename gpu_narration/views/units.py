@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
 
@@ -31,6 +33,18 @@ def size(count: int) -> str:
     if unit == 0:
         return f"{sign}{abs(count)} B"
     return f"{sign}{value:.1f} {_UNITS[unit]}"
+
+
+def device_name(facts: Mapping[str, object]) -> str | None:
+    """The device of an event as text says it; None where it has none.
+
+    >>> device_name({"device": 0}), device_name({"device": 1, "simulated": True})
+    ('gpu0', 'simulated gpu1')
+    """
+    device = facts.get("device")
+    if not isinstance(device, int):
+        return None
+    return f"{'simulated ' if facts.get('simulated') is True else ''}gpu{device}"
 
 
 def duration(ns: int) -> str:

@@ -104,6 +104,38 @@ def test_the_voice_can_come_from_the_environment(tmp_path: Path) -> None:
     assert done.stderr.splitlines() == [FIRST, 'INFO app say "cutely"']
 
 
+@pytest.mark.parametrize(
+    ("form", "shown"),
+    [
+        ("text", 'INFO app say "purr"'),
+        ("pretty", "                   purr"),
+        ("json", '"text": "purr"'),
+        ("logfmt", " text=purr "),
+    ],
+)
+def test_the_console_has_every_format(tmp_path: Path, form: str, shown: str) -> None:
+    """GIVEN a format and a voice THEN the console shows the event so, and stdout stays empty."""
+    app = write_program(
+        tmp_path,
+        f"""
+        import gpu_narration
+        gpu_narration.start("t.gnt", console={form!r}, voice="cute", backend="none", vram=False, nvtx="off")
+        gpu_narration.narrate("app", "say", "", "plainly", cute="purr")
+        """,
+    )
+    done = python(app, cwd=tmp_path)
+    assert shown in done.stderr
+    assert done.stdout == ""
+
+
+def test_run_takes_a_format_for_its_console(tmp_path: Path) -> None:
+    app = write_program(
+        tmp_path, "from gpu_narration import narrate; narrate('app', 'say', '', 'plainly')"
+    )
+    done = command("run", "-q", "--format", "logfmt", "--backend", "none", app.name, cwd=tmp_path)
+    assert " text=plainly " in done.stderr
+
+
 def test_run_has_a_console_too(tmp_path: Path) -> None:
     app = write_program(
         tmp_path, "from gpu_narration import trace_tiny; trace_tiny('app', 'step', '', '{}', 0)"

@@ -43,7 +43,7 @@ def test_a_simulated_report_says_so_first_and_last(tried: tuple[Any, Any]) -> No
 
 def test_every_part_ran(tried: tuple[Any, Any]) -> None:
     parts = tried[1]["parts"]
-    assert len(parts) == 10
+    assert len(parts) == 11
     assert [name for name, found in parts.items() if "failed" in found] == []
 
 

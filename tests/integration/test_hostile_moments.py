@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from gpu_narration import set_correlation_id, span, trace_fn, trace_tiny
+from gpu_narration import _core, span, trace_fn, trace_tiny
 from gpu_narration.tracefile import Phase, Trouble
 from tests.conftest import Record, Recorded
 from tests.support.programs import events_of, read_all
@@ -34,7 +34,7 @@ def test_a_recording_may_end_while_a_correlation_id_is_let_go(tmp_path: Path) ->
 
         gn.start("t.gnt", backend="none")
         for i in range(1000):
-            gn.set_correlation_id(Id(i))
+            _core.set_correlation(Id(i))
             gn.trace_tiny("a", "b", "", "")
         print("on", _core.stats())
         """,
@@ -56,9 +56,9 @@ def test_an_event_of_an_ids_finaliser_has_the_id_that_is_current(record: Record)
 
     record.start()
     for i in range(1000):
-        set_correlation_id(Id(i))
+        _core.set_correlation(Id(i))
         trace_tiny("a", "step", "", "{}", i)
-    set_correlation_id(None)
+    _core.set_correlation(None)
     gone = record.stop().named("gone")
     under_test = False
     assert len(gone) > 900

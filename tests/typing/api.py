@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, assert_type
 
@@ -93,6 +94,26 @@ gn.trace_loop("worker", "select", 0, 8, "load={}", 3)
 gn.trace_tiny("tokenizer", 5, "", "")  # type: ignore[arg-type]
 gn.span("engine", "prefill", "", "", True)  # type: ignore[call-arg]
 assert_type(gn.narrate("engine", "ready", level=gn.Level.WARN, tokens=3), int | None)
+assert_type(gn.narrate(actor="engine", action="ready", tokens_in=3, extra={"k": 1}), int | None)
+assert_type(gn.narrate_warn("engine", "ready", stacklevel=2, free="word"), int | None)
+fields = gn.NarrationFields(actor="engine", action="ready", vram_free_bytes=1 << 30)
+assert_type(gn.narrate(fields, level="warn"), int | None)
+assert_type(gn.narrate_fatal(fields), int | None)
+assert_type(gn.Narration("engine", "ready").cute("hi").fields(job_id="j").emit(), int | None)
+gn.narrate("engine", "ready", tokens_in="three")  # type: ignore[call-overload]
+gn.narrate_error("engine", "ready", http_status="500")  # type: ignore[call-overload]
+gn.NarrationFields(actor="engine", tokens_inn=3)  # type: ignore[typeddict-unknown-key]
+gn.Narration("engine", "ready").fields(tokens_inn=3)  # type: ignore[call-arg]
+
+
+@gn.narrate_fn(action="admit", human="Admitted {job} as {result}", level=gn.Level.DEBUG)
+def narrated(job: str) -> int:
+    return len(job)
+
+
+assert_type(narrated("job"), int)
+narrated(1)  # type: ignore[arg-type]
+gn.narrate_fn(human=1)  # type: ignore[arg-type]
 
 
 def returns_from_a_span() -> int:
@@ -103,6 +124,16 @@ def returns_from_a_span() -> int:
 with gn.correlation() as job:
     assert_type(job, str)
 assert_type(gn.correlation_id(), str | None)
+with gn.context("req-7", job_id="job-1", new_trace=True) as ids:
+    assert_type(ids, gn.Ids)
+    assert_type(ids.trace_id, str | None)
+with gn.context.from_headers({"traceparent": "…"}, session_id=7) as incoming:
+    assert_type(incoming.correlation_id, str | None)
+assert_type(gn.context.headers(), dict[str, str])
+assert_type(gn.context.current(), gn.Ids | None)
+assert_type(gn.context.wrap(plain)("job", retries=1), bytes)
+with ThreadPoolExecutor() as pool:
+    assert_type(gn.context.submit(pool, plain, "job").result(), bytes)
 
 # ---- a recording ----
 

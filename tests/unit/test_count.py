@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 
 import gpu_narration
-from gpu_narration import context, span, trace_tiny
+from gpu_narration import correlation, span, trace_tiny
 from gpu_narration.tracefile import Trace, count_events
 from tests.conftest import Record
 from tests.support.damage import fragments_of, segment_of
@@ -15,7 +15,7 @@ def work(count: int) -> None:
     for i in range(count):
         trace_tiny("app", "step", "", "{} {}", i, "x" * (i % 300))
         if i % 7 == 0:
-            with context.correlation(f"job-{i}"), span("app", "part"):
+            with correlation(f"job-{i}"), span("app", "part"):
                 trace_tiny("app", "inside", "", "")
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 
 from gpu_narration._types import Kind, Level, Outcome
+from gpu_narration.editorial.rules import RULES
+from gpu_narration.editorial.settings import EXCLUDED
 from gpu_narration.timeline import gpu_time
 from gpu_narration.tracefile import Trouble
 from gpu_narration.tracefile import format as fmt
@@ -67,6 +69,19 @@ def test_every_reason_of_the_reader_is_explained() -> None:
         gpu_time.IMPOSSIBLE_PLACE,
         gpu_time.BEFORE_CALL,
     }
+
+
+# ---- lint.md ----
+
+
+def test_every_rule_for_texts_is_listed_by_code_and_name() -> None:
+    rows = re.findall(r"^\| `(GN\d+)` \| ([a-z-]+) \|", page("lint.md"), re.MULTILINE)
+    assert rows == [(rule.code, rule.name) for rule in RULES.values()]
+
+
+def test_the_folders_that_the_linter_leaves_out_are_listed() -> None:
+    shown = set(re.findall(r"`([^`]+)`", sections("lint.md")["What is read"]))
+    assert set(EXCLUDED) - {".*", "__pypackages__", "buck-out"} <= shown
 
 
 # ---- format.md ----

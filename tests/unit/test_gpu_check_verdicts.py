@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,8 +13,9 @@ from tests.support.bench import load
 verdicts: Any = load("verdicts")
 overhead: Any = load("overhead")
 syncs: Any = load("syncs")
+selected: Any = load("selected")
 
-TESTS, OVERHEAD, ERROR_50, ERROR_500, ERROR_5000, SYNCS, PLACEMENT = range(7)
+TESTS, OVERHEAD, ERROR_50, ERROR_500, ERROR_5000, SYNCS, PLACEMENT, SELECTED = range(8)
 
 
 def _accuracy(length_ns: int) -> dict[str, Any]:
@@ -40,6 +42,7 @@ GOOD: dict[str, Any] = {
         "answers": {"launches_timed": 8},
     },
     "placement": {"placed": 5, "outside": 0, "not_placed": {}},
+    "selected": {"launched": 5, "inside": 3, "selected": 3},
 }  # fmt: skip
 
 
@@ -51,7 +54,7 @@ def judged(spoil: Any = None) -> list[bool | None]:
 
 
 def test_figures_at_their_limits_hold() -> None:
-    assert judged() == [True] * 7
+    assert judged() == [True] * 8
 
 
 @pytest.mark.parametrize(
@@ -65,10 +68,12 @@ def test_figures_at_their_limits_hold() -> None:
         (ERROR_500, lambda parts: parts["accuracy"][1]["absolute_error"].update(p99_ns=3_001)),
         (SYNCS, lambda parts: parts["syncs"].update(added_synchronising_calls=1)),
         (PLACEMENT, lambda parts: parts["placement"].update(outside=1)),
+        (SELECTED, lambda parts: parts["selected"].update(selected=5)),
+        (SELECTED, lambda parts: parts["selected"].update(selected=0)),
     ],
 )  # fmt: skip
 def test_a_figure_beyond_its_limit_fails_its_must(must: int, spoil: Any) -> None:
-    assert judged(spoil) == [index != must for index in range(7)]
+    assert judged(spoil) == [index != must for index in range(8)]
 
 
 @pytest.mark.parametrize(
@@ -86,20 +91,70 @@ def test_a_figure_beyond_its_limit_fails_its_must(must: int, spoil: Any) -> None
         (SYNCS, lambda parts: parts["syncs"].update(proved=False)),
         (SYNCS, lambda parts: parts["syncs"]["answers"].update(launches_timed=0)),
         (PLACEMENT, lambda parts: parts["placement"].update(placed=0)),
+        (SELECTED, lambda parts: parts["selected"].update(denied="ERR_NVGPUCTRPERM")),
     ],
 )  # fmt: skip
 def test_a_must_whose_figures_are_not_there_is_not_shown(must: int, spoil: Any) -> None:
     """GIVEN a part that did nothing THEN that is no success, however cheap it was."""
-    assert judged(spoil) == [None if index == must else True for index in range(7)]
+    assert judged(spoil) == [None if index == must else True for index in range(8)]
 
 
 def test_a_part_that_failed_shows_nothing() -> None:
     parts = {name: {"failed": "it ended with -11"} for name in GOOD}
-    assert [verdict.ok for verdict in verdicts.judge(parts)] == [None] * 5
+    assert [verdict.ok for verdict in verdicts.judge(parts)] == [None] * 6
+
+
+def test_without_the_tool_there_is_no_verdict_on_it() -> None:
+    """GIVEN a machine without Nsight Compute THEN the report says so and no must is about it."""
+    assert judged(lambda parts: parts.update(selected={"absent": "no ncu"})) == [True] * 7
 
 
 def test_without_any_part_nothing_is_shown() -> None:
     assert {verdict.ok for verdict in verdicts.judge({})} == {None}
+
+
+# ---- Nsight Compute ----
+
+#: What ncu prints with --csv --page raw: its own lines, names, units, a row a launch.
+NCU_OUTPUT = """\
+==PROF== Connected to process 71
+==PROF== Profiling "spin" - 0: 0%....100% - 1 pass
+"ID","Process ID","Kernel Name","Context","Stream","gpu__time_duration.sum"
+"","","","","","ns"
+"0","71","spin(unsigned long long)","1","13","1,024"
+"1","71","spin(unsigned long long)","1","13","1,056"
+"""
+
+
+def test_the_launches_that_ncu_profiled_are_counted_without_the_line_of_units() -> None:
+    assert selected.kernels_of(NCU_OUTPUT) == ["spin(unsigned long long)"] * 2
+
+
+@pytest.mark.parametrize("output", ["", "==WARNING== No kernels were profiled.\n"])
+def test_no_launch_profiled_is_none(output: str) -> None:
+    assert selected.kernels_of(output) == []
+
+
+def fake_ncu(directory: Path, output: str, status: int = 0) -> str:
+    path = directory / "ncu"
+    path.write_text(f"#!/bin/sh\ncat <<'end'\n{output}end\nexit {status}\n", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+def test_what_ncu_found_is_reported_beside_what_was_launched(tmp_path: Path) -> None:
+    found = selected.selected_by(fake_ncu(tmp_path, NCU_OUTPUT), "cupy", tmp_path)
+    assert (found["launched"], found["inside"], found["selected"]) == (5, 3, 2)
+
+
+def test_counters_that_are_denied_are_a_reason(tmp_path: Path) -> None:
+    ncu = fake_ncu(tmp_path, "==ERROR== ERR_NVGPUCTRPERM - no permission\n", 1)
+    assert "administrators" in str(selected.selected_by(ncu, "cupy", tmp_path)["denied"])
+
+
+def test_an_ncu_that_fails_is_a_part_that_failed(tmp_path: Path) -> None:
+    ncu = fake_ncu(tmp_path, "==ERROR== unknown option\n", 3)
+    assert "ncu ended with 3" in str(selected.selected_by(ncu, "cupy", tmp_path)["failed"])
 
 
 # ---- counting ----

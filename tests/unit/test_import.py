@@ -53,7 +53,10 @@ def test_it_loads_none_of_its_own_rooms_for_recordings(seen: dict[str, list[str]
     assert ours == {
         "gpu_narration._core", "gpu_narration._core._core", "gpu_narration._environment",
         "gpu_narration._errors", "gpu_narration._types", "gpu_narration._version",
-        "gpu_narration.context", "gpu_narration.narration", "gpu_narration.recorder",
+        "gpu_narration.contexts", "gpu_narration.contexts.ids", "gpu_narration.narration",
+        "gpu_narration.narration.builder", "gpu_narration.narration.calls",
+        "gpu_narration.narration.fields", "gpu_narration.narration.function",
+        "gpu_narration.recorder",
         "gpu_narration.redaction", "gpu_narration.tracing",
     }  # fmt: skip
 

@@ -10,7 +10,11 @@
  *   collector.c  whether the garbage collector runs
  *   values.c     Python values as record bytes
  *   calls.c      trace_tiny and its sisters
+ *   fields.c     named values of an event
  *   records.c    full events, annotations and notes
+ *   narrate.c    narrate and its sisters
+ *   draft.c      their arguments
+ *   origin.c     where in the program they are called
  *   errors.c     which exceptions can show themselves without foreign code
  *   scope.c      the beginning and the end of every span; the type Span
  *   function.c   TracedFunction: trace_fn round a function
@@ -20,6 +24,7 @@
  *   foreign_ctypes.c  ctypes functions, which change their class
  *   foreign_cffi.c    functions of cffi, which stay what they are
  *   foreign_proxy.c   ForeignFunction, round any other callable
+ *   redact.c     texts and fields without their secrets
  *   nvtx.c       ranges and marks for an attached tool
  *
  * All of it runs under the GIL but for the ends of threads (lifecycle.c).  Nothing
@@ -32,6 +37,7 @@
 #include <Python.h>
 
 #include "../recording.h"
+#include "../redact.h"
 #include "../values.h"
 
 #include <stdbool.h>
@@ -125,6 +131,8 @@ struct hooks { /* all owned, NULL when not set */
     PyObject *parameter_rule; /* (name) -> int: enum parameter_rule */
     PyObject *internal_error; /* (where: str, error) -> None */
     PyObject *owner; /* (error) -> int: enum owner in contain.c */
+    PyObject *ids; /* the type contexts.Ids, whose instances tell more of a correlation */
+    PyObject *emitter; /* (module) -> str: "package@version" */
 };
 
 struct core {
@@ -211,6 +219,7 @@ struct site *site_named(enum gn_kind kind, int level, PyObject *module,
 bool site_ready_slow(struct site *site);
 uint32_t string_id(PyObject *text); /* interned and defined; 0 if that failed */
 uint32_t string_constant_id(PyObject *text); /* the same; 0 also if it may be new each time */
+bool string_known(PyObject *text); /* it has an id: the table keeps it, so its address names it */
 int sites_init(void);
 
 /* strand.c */
@@ -229,6 +238,8 @@ struct strand_mark {
 void strand_save(const struct thread_state *thread, struct strand_mark *mark);
 void strand_restore(struct thread_state *thread, const struct strand_mark *mark, bool published);
 PyObject *strand_set_correlation(PyObject *module, PyObject *value);
+PyObject *strand_current_span(PyObject *module, PyObject *unused);
+PyObject *strand_publish_span(PyObject *module, PyObject *id);
 int strand_init(PyObject *module);
 
 /* collector.c */
@@ -322,7 +333,7 @@ int driven_init(void);
 Py_ssize_t parameter_index(const struct site *site, PyObject *name);
 void learn_keywords(const struct site *site, PyObject *kwnames);
 enum parameter_rule keyword_rule(const struct site *site, PyObject *name, Py_ssize_t index);
-bool is_credential(PyObject *value);
+bool value_is_credential(PyObject *value);
 
 /* foreign.c, foreign_type.c; what they share with the rest of the foreign_*.c: foreign.h */
 PyObject *foreign_streams(PyObject *module, PyObject *unused);
@@ -339,21 +350,105 @@ PyObject *foreign_release(PyObject *module, PyObject *function);
 /* foreign_proxy.c */
 int foreign_proxy_init(PyObject *module);
 
-/* records.c */
-/* The items of a dict as plain values; owned. */
-struct fields {
-    Py_ssize_t count;
-    PyObject **keys, **items;
-    uint64_t objects; /* as in struct values; fields past 64 are shown as text */
+/* fields.c */
+enum field_form { FIELD_AS_IT_IS = 0, FIELD_OBJECT, FIELD_MASKED }; /* OBJECT: a summary of one */
+struct field {
+    PyObject *key, *value; /* owned */
+    enum field_form form;
 };
-bool fields_make(struct fields *fields, PyObject *dict); /* false: an exception is set */
+#define FIELDS_NEAR 24
+struct fields {
+    Py_ssize_t count, room;
+    Py_ssize_t left_out; /* more than an event can have */
+    struct field *items; /* owned unless it is near_items */
+    struct field near_items[FIELDS_NEAR];
+};
+void fields_begin(struct fields *fields);
+/* Collect; no Python code runs.  False: an exception is set. */
+bool fields_add(struct fields *fields, PyObject *key, PyObject *value);
+bool fields_add_dict(struct fields *fields, PyObject *dict); /* dict, None or NULL */
+void fields_summarise(struct fields *fields); /* afterwards all of them are plain */
 void fields_release(struct fields *fields);
-uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key);
-bool put_fields(struct event *event, const struct fields *fields); /* false: cut */
+
+/* records.c */
+#define RECORD_TEXT_MAX 6000u /* bytes of a name that comes with each full event */
+/* Where in the program a narration comes from. */
+struct origin {
+    PyObject *module; /* owned, interned */
+    PyObject *emitter; /* owned, interned: "package@version" */
+    PyObject *location; /* owned: "file.py:12"; interned if constant */
+    bool location_is_constant;
+};
+/* Whose event it is: the span it happened in, and the correlation. */
+struct strand {
+    int64_t span;
+    uint32_t correlation;
+};
+/* Writes a full event of a site that is ready; its id, or None if it is lost.  `fields`
+ * are plain; `origin` may be NULL; `strand` is of another thread, as scopes() gave it, or
+ * NULL for the caller's own.  `room` is what the record may take. */
+PyObject *record_write(struct site *site, PyObject *const *names, const struct origin *origin,
+                       const struct fields *fields, const struct strand *strand, size_t room);
 PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 bool note_fields(const char *topic, PyObject *fields); /* false: an exception is set */
+/* The items of a dict as named values, as many as fit; NULL if it is none. */
+uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict);
+
+/* redact.c; never while a record is open: patterns of the program's are Python code.
+ * Each gives a new reference, to the same object if it holds no secret, and never NULL
+ * (no exception is set): what could not be checked is not let out. */
+/* `policy`: of enum gn_redact.  A str or bytes; anything else comes back as it is. */
+PyObject *redact_value(PyObject *value, unsigned policy);
+/* By the policy that is set.  `name`: of the field, an exact str; NULL: no field. */
+PyObject *redact_field(PyObject *name, PyObject *value);
+PyObject *redact(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *redact_one_field(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *redact_configure(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+PyObject *parameter_rule(PyObject *module, PyObject *name);
+PyObject *redactions(PyObject *module, PyObject *unused);
+int redact_init(void);
+
+/* origin.c */
+struct place; /* a call that was looked up */
+void origin_release(struct origin *origin);
+/* Steals its arguments.  False: nothing could be made, and no exception is set. */
+bool origin_make(struct origin *origin, PyObject *module, PyObject *location);
+/* The origin of the call `stacklevel` frames up, or without a module if there is no memory.
+ * The place may be NULL, and may come to be another's whenever Python code runs. */
+struct place *place_here(long stacklevel, struct origin *origin);
+/* Whether the filter is known to keep it out; and making that known. */
+bool place_keeps_out(const struct place *place, PyObject *actor, long level);
+void place_keep_out(struct place *place, const struct origin *origin, const struct site *site);
+int origin_init(void);
+
+/* draft.c */
+enum word {
+    WORD_ACTOR = 0, WORD_ACTION, WORD_TARGET, WORD_HUMAN,
+    WORD_LEVEL, WORD_STACKLEVEL, WORD_EXTRA, WORD_CUTE, WORD_STORY,
+    WORD_COUNT,
+};
+enum { LEVEL_ANY = -1 }; /* the call says it */
+/* A call of narrate() as it was made. */
+struct draft {
+    const char *function;
+    int fixed_level; /* LEVEL_ANY, or what the function stands for */
+    PyObject *given[WORD_CUTE]; /* borrowed from the arguments while they are taken */
+    PyObject *names[NAME_COUNT]; /* owned */
+    struct fields fields;
+    long level, stacklevel;
+};
+extern PyObject *narrate_words[WORD_COUNT]; /* interned */
+void draft_begin(struct draft *draft, const char *function, int fixed_level);
+/* False: an exception is set. */
+bool draft_take(struct draft *draft, PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames);
+void draft_release(struct draft *draft);
+int draft_init(void);
+
+/* narrate.c */
+extern PyMethodDef narrate_methods[];
+int narrate_init(void);
 
 /* nvtx.c */
 void nvtx_mark(struct thread_state *here, struct site *site, int64_t id);
@@ -505,6 +600,9 @@ static inline int64_t event_commit(struct event *event)
     gn_record_commit(writer, event->p, event->tick);
     return id;
 }
+
+uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key); /* fields.c */
+void fields_put(struct event *event, const struct fields *fields);
 
 /* Appends what fits; false if it did not and the record is closed by GN_CUT. */
 static inline bool event_advance(struct event *event, uint8_t *p, Py_ssize_t left)

@@ -32,6 +32,16 @@ static void ask_before(struct foreign_call *call)
     }
 }
 
+void foreign_fields(struct fields *fields, PyObject *dict)
+{
+    fields_begin(fields);
+    if (!fields_add_dict(fields, dict)) {
+        (void)internal_error("hook of a foreign function");
+        fields_release(fields);
+    }
+    fields_summarise(fields);
+}
+
 static PyObject *tuple_of(PyObject *const *args, Py_ssize_t nargs)
 {
     PyObject *tuple = PyTuple_New(nargs);
@@ -71,7 +81,7 @@ static PyObject *formatted(const struct foreign *foreign, const struct values *v
 
 static bool rule_hides(enum parameter_rule rule, PyObject *value)
 {
-    return rule == PARAMETER_MASKED || (rule == PARAMETER_CHECKED && is_credential(value));
+    return rule == PARAMETER_MASKED || (rule == PARAMETER_CHECKED && value_is_credential(value));
 }
 
 /* False if they did not all fit: then nothing may follow. */
@@ -120,7 +130,7 @@ static void open_record(struct foreign_call *call, const struct values *values, 
                      ? event_put_values(&event, values, 0)
                      : put_told(&event, foreign, values, kwnames);
     if (fields != NULL && whole)
-        (void)put_fields(&event, fields);
+        fields_put(&event, fields);
     struct thread_state *thread = event.thread;
     uint64_t tick = event.tick;
     int64_t id = event_commit(&event);
@@ -154,10 +164,7 @@ static void begin_told(struct foreign_call *call, const struct values *values, P
         given.items = &PyTuple_GET_ITEM(shown, 0);
     PyObject *dict = call->begun != NULL && PyDict_Check(call->begun) ? call->begun : NULL;
     struct fields fields;
-    if (!fields_make(&fields, dict)) {
-        (void)internal_error("hook of a foreign function");
-        memset(&fields, 0, sizeof fields);
-    }
+    foreign_fields(&fields, dict);
     struct summaries plain;
     if (values_prepare(&plain, &given)) {
         open_record(call, &plain.plain, kwnames, &fields);

@@ -28,6 +28,8 @@ struct foreign_call {
 extern __thread unsigned foreign_hooks_running THREAD_MODEL;
 /* Calls what a preset gave; NULL with nothing set if it failed. */
 PyObject *foreign_ask(PyObject *callable, PyObject *const *args, size_t nargs);
+/* The fields that a hook gave (a dict or NULL), plain; none where they cannot be had. */
+void foreign_fields(struct fields *fields, PyObject *dict);
 /* True if the call is to be recorded; then exactly one foreign_end follows.  `tuple`:
  * the positional arguments as one, where the caller has it, else NULL.  A keyword's value
  * stands behind the positional arguments, as in a vectorcall. */

@@ -161,10 +161,7 @@ static void end_told(struct foreign_call *call, PyObject *result, uint64_t end_t
     if (foreign->get_errno != NULL)
         add_errno(call, &dict, &own, result);
     struct fields fields;
-    if (!fields_make(&fields, dict)) {
-        (void)internal_error("hook of a foreign function");
-        memset(&fields, 0, sizeof fields);
-    }
+    foreign_fields(&fields, dict);
     struct ending_more more = {(foreign->addresses & FOREIGN_RESULT_BIT) != 0, failure.name,
                                failure.meaning, fields.count > 0 ? &fields : NULL};
     struct ending ending = {.outcome = failed ? GN_OUTCOME_ERROR : GN_OUTCOME_OK,

@@ -26,7 +26,7 @@ Py_ssize_t parameter_index(const struct site *site, PyObject *name)
     return -1;
 }
 
-bool is_credential(PyObject *value)
+bool value_is_credential(PyObject *value)
 {
     return PyUnicode_Check(value) && PyUnicode_IS_ASCII(value) &&
            gn_looks_like_credential((const char *)PyUnicode_1BYTE_DATA(value),
@@ -37,7 +37,7 @@ static inline uint8_t *put_argument(uint8_t *p, const uint8_t *end, enum paramet
                                     PyObject *value, bool object)
 {
     if (UNLIKELY(rule != PARAMETER_PLAIN) &&
-        (rule == PARAMETER_MASKED || is_credential(value)))
+        (rule == PARAMETER_MASKED || value_is_credential(value)))
         return p == NULL ? NULL : gn_put_tag(p, end, GN_MASKED);
     return p == NULL ? NULL : put_value(p, end, value, object);
 }

@@ -30,6 +30,8 @@ static PyObject *set_hooks(PyObject *module, PyObject *args, PyObject *kwargs)
         {"parameter_rule", offsetof(struct hooks, parameter_rule)},
         {"internal_error", offsetof(struct hooks, internal_error)},
         {"owner", offsetof(struct hooks, owner)},
+        {"ids", offsetof(struct hooks, ids)},
+        {"emitter", offsetof(struct hooks, emitter)},
     };
     PyObject *key, *value;
     Py_ssize_t position = 0;
@@ -121,12 +123,19 @@ static PyMethodDef functions[] = {
     {"foreign_release", foreign_release, METH_O, NULL},
     {"foreign_streams", foreign_streams, METH_NOARGS, NULL},
     {"set_correlation", strand_set_correlation, METH_O, NULL},
+    {"current_span", strand_current_span, METH_NOARGS, NULL},
+    {"publish_span", strand_publish_span, METH_O, NULL},
     {"set_hooks", FASTCALL(set_hooks), METH_VARARGS | METH_KEYWORDS, NULL},
     {"set_autostart", set_autostart, METH_O, NULL},
     {"set_nvtx", set_nvtx, METH_O, NULL},
     {"refilter", refilter, METH_NOARGS, NULL},
     {"clock_source", clock_source, METH_NOARGS, NULL},
     {"looks_like_credential", looks_like_credential, METH_O, NULL},
+    {"redact", FASTCALL(redact), METH_FASTCALL, NULL},
+    {"redact_field", FASTCALL(redact_one_field), METH_FASTCALL, NULL},
+    {"redact_configure", FASTCALL(redact_configure), METH_FASTCALL, NULL},
+    {"redactions", redactions, METH_NOARGS, NULL},
+    {"parameter_rule", parameter_rule, METH_O, NULL},
     {"nothing", FASTCALL(nothing), METH_FASTCALL | METH_KEYWORDS, NULL},
     {NULL, NULL, 0, NULL},
 };
@@ -155,9 +164,10 @@ PyMODINIT_FUNC PyInit__core(void)
     if (module == NULL)
         return NULL;
     /* The last of them cannot be done twice. */
-    if (PyModule_AddFunctions(module, call_methods) < 0 || values_init(module) < 0 ||
-        sites_init() < 0 || calls_init() < 0 || strand_init(module) < 0 ||
-        scope_init(module) < 0 || function_init(module) < 0 || driven_init() < 0 ||
+    if (PyModule_AddFunctions(module, call_methods) < 0 ||
+        PyModule_AddFunctions(module, narrate_methods) < 0 || values_init(module) < 0 ||
+        sites_init() < 0 || calls_init() < 0 || narrate_init() < 0 || strand_init(module) < 0 ||
+        scope_init(module) < 0 || function_init(module) < 0 || driven_init() < 0 || redact_init() < 0 ||
         foreign_init(module) < 0 || foreign_proxy_init(module) < 0 ||
         PyModule_AddIntConstant(module, "FORMAT_VERSION", GN_FORMAT_VERSION) < 0 ||
         lifecycle_init() < 0) {

@@ -2,82 +2,6 @@
  * are already written, and notes about the recording itself. */
 #include "boundary.h"
 
-#define TEXT_BYTES_MAX 6000u /* of a narration's human text and target */
-#define FIELDS_MAX 256
-
-void fields_release(struct fields *fields)
-{
-    for (Py_ssize_t i = 0; i < fields->count; i++) {
-        Py_DECREF(fields->keys[i]);
-        Py_DECREF(fields->items[i]);
-    }
-    PyMem_Free(fields->keys);
-    fields->count = 0;
-    fields->keys = NULL;
-}
-
-bool fields_make(struct fields *fields, PyObject *dict)
-{
-    memset(fields, 0, sizeof *fields);
-    if (dict == NULL || dict == Py_None)
-        return true;
-    if (!PyDict_Check(dict)) {
-        PyErr_SetString(PyExc_TypeError, "fields must be a dict or None");
-        return false;
-    }
-    PyObject *list = PyDict_Items(dict); /* a copy: summaries may run Python code */
-    if (list == NULL)
-        return false;
-    Py_ssize_t count = PyList_GET_SIZE(list) < FIELDS_MAX ? PyList_GET_SIZE(list) : FIELDS_MAX;
-    fields->keys = PyMem_Malloc(2 * (size_t)(count + 1) * sizeof *fields->keys);
-    if (fields->keys == NULL) {
-        Py_DECREF(list);
-        PyErr_NoMemory();
-        return false;
-    }
-    fields->items = fields->keys + count;
-    for (Py_ssize_t i = 0; i < count; i++) {
-        PyObject *pair = PyList_GET_ITEM(list, i);
-        PyObject *key = PyTuple_GET_ITEM(pair, 0);
-        if (!PyUnicode_Check(key)) {
-            PyErr_SetString(PyExc_TypeError, "names of fields must be str");
-            Py_DECREF(list);
-            fields_release(fields);
-            return false;
-        }
-        bool object;
-        fields->items[i] = summarise(PyTuple_GET_ITEM(pair, 1), &object);
-        fields->keys[i] = Py_NewRef(key);
-        if (object && i < 64)
-            fields->objects |= 1ull << i;
-        fields->count = i + 1;
-    }
-    Py_DECREF(list);
-    return true;
-}
-
-/* A name of a field by its id where it is a constant, else in full. */
-uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key)
-{
-    uint32_t id = string_constant_id(key);
-    if (id != 0)
-        return gn_put_ref(p, end, GN_KEY, id);
-    return put_named(p, end, GN_NAME, key);
-}
-
-bool put_fields(struct event *event, const struct fields *fields)
-{
-    for (Py_ssize_t i = 0; i < fields->count; i++) {
-        bool object = i < 64 && (fields->objects >> i & 1);
-        uint8_t *p = put_key(event->p, event->end, fields->keys[i]);
-        if (p != NULL)
-            p = put_value(p, event->end, fields->items[i], object);
-        if (!event_advance(event, p, fields->count - i))
-            return false;
-    }
-    return true;
-}
-
 static bool text_argument(PyObject *value, const char *name)
 {
     if (PyUnicode_CheckExact(value))
@@ -86,44 +10,55 @@ static bool text_argument(PyObject *value, const char *name)
     return false;
 }
 
-/* Whose event it is: the span it happened in, and the correlation. */
-struct strand {
-    int64_t span;
-    uint32_t correlation;
-};
+/* A name by its id where it may have one for good, else in full. */
+static uint8_t *put_origin(uint8_t *p, const uint8_t *end, PyObject *text, bool constant)
+{
+    uint32_t id = constant ? string_id(text) : 0;
+    return id != 0 ? gn_put_ref(p, end, GN_STRREF, id) : put_string(p, end, text, GN_TEXT_MAX);
+}
 
-/* `strand`: of another thread, as scopes() gave it; NULL for the caller's own. */
-static PyObject *emit(struct site *site, PyObject *const *names, const struct fields *fields,
-                      const struct strand *strand)
+static bool put_texts(struct event *event, const struct site *site, PyObject *const *names,
+                      const struct origin *origin, Py_ssize_t behind)
+{
+    for (int i = 0; i < NAME_COUNT; i++) {
+        if (!(site->dynamic >> i & 1))
+            continue;
+        uint8_t *p = put_string(event->p, event->end, names[i], RECORD_TEXT_MAX);
+        if (!event_advance(event, p, 1 + behind))
+            return false;
+    }
+    if (origin == NULL)
+        return true;
+    uint8_t *p = put_origin(event->p, event->end, origin->emitter, true);
+    if (p != NULL)
+        p = put_origin(p, event->end, origin->location, origin->location_is_constant);
+    return event_advance(event, p, 2 + behind);
+}
+
+PyObject *record_write(struct site *site, PyObject *const *names, const struct origin *origin,
+                       const struct fields *fields, const struct strand *strand, size_t room)
 {
     struct event event;
-    /* Written as one big record; the head says how big it came to be. */
-    if (!event_prepare(&event, gn_clock_ticks(), GN_RECORD_BIG))
+    if (!event_prepare(&event, gn_clock_ticks(), room))
         Py_RETURN_NONE;
     struct thread_state *thread = event.thread;
     const struct strand own = {thread->span, thread->correlation};
-    if (strand != NULL) {
+    if (UNLIKELY(strand != NULL)) {
         thread->span = strand->span;
         thread->correlation = strand->correlation;
     }
-    bool stated = (thread->span == (int64_t)thread->writer.span &&
-                   thread->correlation == thread->writer.correlation) ||
+    bool stated = LIKELY(thread->span == (int64_t)thread->writer.span &&
+                         thread->correlation == thread->writer.correlation) ||
                   strand_write_state(thread);
     thread->span = own.span;
     thread->correlation = own.correlation;
     if (!stated)
         Py_RETURN_NONE;
-    event_write_head(&event, site->id, GN_RECORD_BIG);
-    for (int i = 0; i < NAME_COUNT; i++) {
-        if (!(site->dynamic >> i & 1))
-            continue;
-        uint8_t *p = put_string(event.p, event.end, names[i], TEXT_BYTES_MAX);
-        if (!event_advance(&event, p, 1))
-            break;
-    }
-    (void)put_fields(&event, fields);
+    event_write_head(&event, site->id, room);
+    if (put_texts(&event, site, names, origin, fields->count + fields->left_out))
+        fields_put(&event, fields);
     int64_t id = event_commit(&event);
-    if (core.nvtx_on)
+    if (UNLIKELY(core.nvtx_on))
         nvtx_mark(thread, site, id);
     return PyLong_FromLongLong(id);
 }
@@ -154,15 +89,21 @@ PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     if (!is_recording())
         Py_RETURN_NONE;
     struct fields fields;
-    if (!fields_make(&fields, args[7]))
+    fields_begin(&fields);
+    if (!fields_add_dict(&fields, args[7])) {
+        fields_release(&fields);
         return NULL;
+    }
+    fields_summarise(&fields);
     PyObject *origin = Py_NewRef(args[2]);
     PyUnicode_InternInPlace(&origin);
     struct site *site = site_named((enum gn_kind)kind, (int)level, origin, args + 3);
     Py_DECREF(origin);
     const struct strand *given = strand.span != 0 ? &strand : NULL;
-    PyObject *id = site != NULL && site_ready(site) ? emit(site, args + 3, &fields, given)
-                                                    : Py_NewRef(Py_None);
+    /* Big: the head says how big it came to be. */
+    PyObject *id = site != NULL && site_ready(site)
+                       ? record_write(site, args + 3, NULL, &fields, given, GN_RECORD_BIG)
+                       : Py_NewRef(Py_None);
     fields_release(&fields);
     return id;
 }
@@ -171,8 +112,12 @@ PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
 static PyObject *put_stream(uint32_t stream, uint32_t site, PyObject *lead, PyObject *dict)
 {
     struct fields fields;
-    if (!fields_make(&fields, dict))
+    fields_begin(&fields);
+    if (!fields_add_dict(&fields, dict)) {
+        fields_release(&fields);
         return NULL;
+    }
+    fields_summarise(&fields);
     if (core.generation == 0) {
         fields_release(&fields);
         Py_RETURN_FALSE;
@@ -180,7 +125,7 @@ static PyObject *put_stream(uint32_t stream, uint32_t site, PyObject *lead, PyOb
     uint8_t bytes[GN_RECORD_BIG - GN_RECORD_HEAD_WIDE];
     struct event event = {.p = bytes, .end = bytes + sizeof bytes - 3};
     if (event_advance(&event, put_value(event.p, event.end, lead, false), fields.count + 1))
-        (void)put_fields(&event, &fields);
+        fields_put(&event, &fields);
     fields_release(&fields);
     enum gn_result result =
         gn_recording_put(core.recording, stream, site, bytes, (size_t)(event.p - bytes));
@@ -218,4 +163,21 @@ bool note_fields(const char *topic, PyObject *fields)
     Py_XDECREF(name);
     Py_XDECREF(done); /* not recorded: the ring's header still tells the counts */
     return done != NULL;
+}
+
+uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict)
+{
+    struct fields fields;
+    fields_begin(&fields);
+    bool collected = fields_add_dict(&fields, dict);
+    struct event event = {.p = NULL};
+    if (collected) {
+        fields_summarise(&fields);
+        event = (struct event){.p = p, .end = end - 3}; /* a GN_CUT fits behind */
+        fields_put(&event, &fields);
+    } else {
+        PyErr_Clear(); /* no memory, or no dict: the caller does without */
+    }
+    fields_release(&fields);
+    return event.p;
 }

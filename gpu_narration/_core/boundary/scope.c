@@ -177,6 +177,13 @@ static void close_for_opener(struct scope *scope)
     scope->pushed = false;
 }
 
+static void put_more(struct event *event, const struct ending_more *more,
+                     const struct values *result)
+{
+    if (put_result(event, more, result) && more->fields != NULL)
+        fields_put(event, more->fields);
+}
+
 /* The record of an end up to what comes last; false: nothing is to be written. */
 static inline bool begin_end(struct event *event, const struct scope *scope, uint64_t end_tick,
                              enum gn_outcome outcome)
@@ -208,8 +215,7 @@ static void write_end(const struct scope *scope, uint64_t end_tick, const struct
     if (ending->error != NULL)
         put_error(&event, ending->error, text);
     else if (UNLIKELY(ending->more != NULL))
-        (void)(put_result(&event, ending->more, result) &&
-               (ending->more->fields == NULL || put_fields(&event, ending->more->fields)));
+        put_more(&event, ending->more, result);
     else if (ending->masked && result->count > 0)
         (void)event_advance(&event, gn_put_tag(event.p, event.end, GN_MASKED), 1);
     else
@@ -245,6 +251,9 @@ static void close_recorded(struct scope *scope, uint64_t end_tick, const struct 
     if (ending->error != NULL) {
         text = error_text(ending->error);
         contain(); /* an exception that cannot be shown has no text */
+        /* Libraries put the URL that failed, and its password, into what they raise. */
+        if (text != NULL)
+            Py_SETREF(text, redact_field(NULL, text));
     }
     struct values result = {&ending->result, ending->result != NULL ? 1 : 0, 0};
     struct summaries plain;

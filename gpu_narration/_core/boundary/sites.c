@@ -114,7 +114,7 @@ uint32_t string_id(PyObject *text)
     return entry->defined == core.generation ? entry->id : 0;
 }
 
-static bool string_known(PyObject *text)
+bool string_known(PyObject *text)
 {
     struct interned *entry = string_entry(text);
     return entry != NULL && entry->text != NULL;

@@ -32,15 +32,37 @@ static struct {
  * interned, since a server makes a new one per request. */
 static uint32_t next_correlation = UINT32_MAX;
 
+static PyObject *fields_name, *correlation_name; /* "fields", "correlation_id" */
+
+/* What else the work of a correlation belongs to: the dict of a contexts.Ids, else NULL.
+ * A slot of that very type: reading it runs no code of the program's. */
+static PyObject *correlation_fields(PyObject *value)
+{
+    if ((PyObject *)Py_TYPE(value) != core.hooks.ids)
+        return NULL;
+    PyObject *fields = PyObject_GetAttr(value, fields_name);
+    if (fields == NULL)
+        PyErr_Clear(); /* never filled in */
+    return fields;
+}
+
+/* Once for all events of a context, which refer to it by its number. */
 static uint32_t correlation_define(PyObject *value)
 {
-    uint8_t values[GN_RECORD_MAX];
+    uint8_t values[GN_RECORD_BIG - GN_RECORD_HEAD_WIDE];
     const uint8_t *end = values + sizeof values;
-    uint32_t id = next_correlation--;
+    uint32_t id = next_correlation--, generation = core.generation;
     uint8_t *p = gn_put_int(values, end, id);
-    p = put_string(p, end, value, GN_TEXT_MAX);
-    if (p == NULL || gn_recording_put(core.recording, GN_STREAM_DEFINITIONS, GN_SYS_STRING, values,
-                                      (size_t)(p - values)) != GN_OK)
+    PyObject *text = redact_field(correlation_name, value);
+    p = text == NULL ? NULL : put_string(p, end, text, GN_TEXT_MAX);
+    Py_XDECREF(text);
+    PyObject *fields = correlation_fields(value);
+    if (fields != NULL && p != NULL)
+        p = put_dict(p, end, fields);
+    Py_XDECREF(fields);
+    if (p == NULL || core.generation != generation || /* the collector may have run */
+        gn_recording_put(core.recording, GN_STREAM_DEFINITIONS, GN_SYS_STRING, values,
+                         (size_t)(p - values)) != GN_OK)
         return 0;
     return id;
 }
@@ -54,8 +76,8 @@ static uint32_t correlation_id(PyObject *value)
     uint32_t i = (uint32_t)((uintptr_t)value >> 5) & (CORRELATIONS - 1);
     if (correlations[i].value != value || correlations[i].generation != core.generation ||
         correlations[i].id == 0) {
-        PyObject *before = correlations[i].value;
         uint32_t id = correlation_define(value);
+        PyObject *before = correlations[i].value;
         correlations[i].value = Py_NewRef(value);
         correlations[i].generation = core.generation;
         correlations[i].id = id;
@@ -324,8 +346,47 @@ PyObject *strand_set_correlation(PyObject *module, PyObject *value)
     Py_RETURN_NONE;
 }
 
+/* current_span() -> the event id of the innermost open span here, or 0 */
+PyObject *strand_current_span(PyObject *module, PyObject *unused)
+{
+    (void)module;
+    (void)unused;
+    if (core.generation == 0)
+        return PyLong_FromLong(0);
+    struct thread_state *thread = recording_thread();
+    PyThreadState *python = PyThreadState_Get();
+    if (thread == NULL || ((python->context_ver != thread->context_version ||
+                            python->id != thread->python_thread) &&
+                           !thread_sync(thread, python)))
+        return PyLong_FromLong(0);
+    return PyLong_FromLongLong(thread->span);
+}
+
+/* publish_span(id): what runs in the context that is current, a copy made for it, is in
+ * that span.  The thread's own strand stays as it is until it looks again. */
+PyObject *strand_publish_span(PyObject *module, PyObject *id)
+{
+    (void)module;
+    struct published published = {PyLong_AsLongLong(id), core.generation, NULL};
+    if (PyErr_Occurred())
+        return NULL;
+    PyObject *value = PyBytes_FromStringAndSize((const char *)&published, sizeof published);
+    PyObject *token = value == NULL ? NULL : context_set(core.span_variable, value);
+    Py_XDECREF(value);
+    if (token == NULL)
+        return NULL;
+    Py_DECREF(token);
+    if (core.generation != 0 && thread_slot.generation == core.generation)
+        thread_slot.state->context_version = UINT64_MAX;
+    Py_RETURN_NONE;
+}
+
 int strand_init(PyObject *module)
 {
+    fields_name = PyUnicode_InternFromString("fields");
+    correlation_name = PyUnicode_InternFromString("correlation_id");
+    if (fields_name == NULL || correlation_name == NULL)
+        return -1;
     core.span_variable = PyContextVar_New("gpu_narration_span", NULL);
     core.correlation_variable = PyContextVar_New("gpu_narration_correlation_id", NULL);
     if (core.span_variable == NULL || core.correlation_variable == NULL)

@@ -1,8 +1,9 @@
 /* What is masked where a parameter's name alone does not tell. */
 #include "check.h"
-#include "values.h"
+#include "redact.h"
 
 #include <stdlib.h>
+#include <string.h>
 
 /* On a copy of exactly its length: reading past the end is an error of ASan. */
 static bool looks_like_credential(const char *text, size_t length)

@@ -259,6 +259,23 @@ API int cuCtxGetCurrent(struct context **context)
     return done(status);
 }
 
+/* As the driver: a profiler is told in the name of a context. */
+API int cuProfilerStart(void)
+{
+    int status = begin(__func__);
+    if (status == SUCCESS && context_depth == 0)
+        status = INVALID_CONTEXT;
+    return done(status);
+}
+
+API int cuProfilerStop(void)
+{
+    int status = begin(__func__);
+    if (status == SUCCESS && context_depth == 0)
+        status = INVALID_CONTEXT;
+    return done(status);
+}
+
 API int cuCtxSetCurrent(struct context *context)
 {
     int status = begin(__func__);

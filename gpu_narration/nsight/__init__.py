@@ -1,0 +1,1 @@
+"""Nsight Systems: running it, and reading what it exports; see docs/nsight.md."""
