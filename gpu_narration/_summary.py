@@ -105,6 +105,7 @@ def _printed(value: Any) -> str:
 
 
 @_known("builtins", "CArgObject")
+@_known("_ctypes", "CArgObject")
 def _by_reference(value: Any) -> object:
     # ctypes.byref(): only its repr, which is C's own, tells the address.
     head, _, tail = repr(value).rpartition("(0x")
