@@ -7,7 +7,7 @@ BIN := $(VENV)/bin
 SOURCES := $(shell find gpu_narration kernels -name '*.py' -o -name '*.pyi' -o -name '*.[ch]' -o -name '*.cu' -o -name '*.toml')
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-cupy lint types native examples bench bench-calls bench-peers bench-check endurance check clean
+.PHONY: help demo test test-cupy lint types native examples bench bench-calls bench-off bench-peers bench-check endurance check clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' $(MAKEFILE_LIST) | awk -F'\t' '{printf "  make %-12s %s\n", $$1, $$2}'
@@ -47,6 +47,9 @@ bench: $(VENV)/.for-bench ## what the recorder costs here, in ratios, with the c
 
 bench-calls: $(VENV)/.for-bench ## pytest-benchmark: every call in four states
 	$(BIN)/python bench/suites.py
+
+bench-off: $(VENV)/.for-test ## what the levels of off cost: stripped, not started, filtered, thinned
+	$(BIN)/python bench/off.py
 
 bench-peers: $(VENV)/.for-bench ## one event here and in other libraries, side by side
 	$(BIN)/python bench/peers.py

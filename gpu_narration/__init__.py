@@ -36,6 +36,7 @@ from gpu_narration.narration import (
     narrate_warn,
 )
 from gpu_narration.recorder import Recorder, dump, flush, set_filter, start, stats, stop
+from gpu_narration.stripping.choice import strip_on_import
 from gpu_narration.tracing import (
     Span,
     span,
@@ -87,6 +88,7 @@ __all__ = [
     "start",
     "stats",
     "stop",
+    "strip_on_import",
     "trace_enter",
     "trace_exit",
     "trace_fn",

@@ -109,18 +109,6 @@ class NoNvmlError(GpuNarrationError):
     slug = "no-nvml"
 
 
-class AlreadyTracedError(GpuNarrationError):
-    """A library or a function is traced already, in another way."""
-
-    slug = "already-traced"
-
-
-class NothingToTraceError(GpuNarrationError):
-    """There is no function of C code in what should be traced."""
-
-    slug = "nothing-to-trace"
-
-
 class NarrationStyleWarning(UserWarning):
     """A template of a decorated function breaks a rule for texts; docs/lint.md has the rules."""
 
@@ -135,6 +123,18 @@ class NsightJoinError(GpuNarrationError):
     """A report and a trace cannot be joined, or what a join left cannot be read."""
 
     slug = "nsight-join"
+
+
+class AlreadyTracedError(GpuNarrationError):
+    """A library or a function is traced already, in another way."""
+
+    slug = "already-traced"
+
+
+class NothingToTraceError(GpuNarrationError):
+    """There is no function of C code in what should be traced."""
+
+    slug = "nothing-to-trace"
 
 
 class _Internal:

@@ -46,6 +46,24 @@ class Kind(IntEnum):
 #: names are time that nobody worked in.
 WAITS = frozenset({"memcpy", "stream_synchronize", "event_synchronize", "device_synchronize"})
 
+#: Functions of llama.cpp that wait until a context has computed what was decoded, and the
+#: position of the context among their arguments.
+LLAMA_WAITS = {
+    "llama_synchronize": 0,
+    "llama_get_logits": 0,
+    "llama_get_logits_ith": 0,
+    "llama_get_embeddings": 0,
+    "llama_get_embeddings_ith": 0,
+    "llama_get_embeddings_seq": 0,
+    "llama_get_sampled_token_ith": 0,
+    "llama_get_sampled_probs_ith": 0,
+    "llama_get_sampled_logits_ith": 0,
+    "llama_get_sampled_candidates_ith": 0,
+    "llama_sampler_sample": 1,
+    "llama_state_get_data": 0,
+    "llama_state_set_data": 0,
+}
+
 #: Whose words a narration can be shown in; an event that lacks one falls back to the first.
 VOICES = ("human", "cute", "story")
 

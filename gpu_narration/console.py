@@ -31,8 +31,8 @@ class Console:
             return
         target = _real_file(sys.stderr)
         command = [
-            sys.executable, "-P", "-m", FOLLOWER, "show", str(trace), "--follow", "--voice", voice,
-            "--format", form,
+            sys.executable, "-P", "-m", FOLLOWER, "show", str(trace), "--follow", "--as-console",
+            "--voice", voice, "--format", form,
         ]  # fmt: skip
         if target is not None and _wants_color(target):
             command.append("--color=always")

@@ -27,6 +27,7 @@ from gpu_narration.control import Request, Responder
 from gpu_narration.cuda.backend import check_name
 from gpu_narration.filters import Filter
 from gpu_narration.gpu_side import GpuSide
+from gpu_narration.stripping.choice import chosen
 from gpu_narration.tracedir import TraceDirectory
 from gpu_narration.watcher import Watcher
 
@@ -101,6 +102,9 @@ class Recording:
         options = self.options
         set_recording(directory.trace_id, process)
         _core.note("process", self._process_facts())
+        stripped = chosen()
+        if stripped:
+            _core.note("strip", {"packages": "all" if stripped.everything else str(stripped)})
         self.gpu.begin(vram=options.vram, nvtx_domain=_attach_nvtx(options))
         if options.children:
             self._tell_children(directory)
@@ -170,8 +174,8 @@ class Recording:
         if self._responder is not None:
             self._responder.look()
 
-    def _threshold(self, module: str, actor: str) -> int:
-        return self.filter.threshold(module, actor)
+    def _threshold(self, module: str, actor: str, action: str) -> int:
+        return self.filter.threshold(module, actor, action)
 
     def _respond(self, request: Request) -> tuple[bool, str]:
         """Does what was asked from outside: in the watcher, or in a signal handler."""

@@ -7,7 +7,6 @@ function once, here, and hands everything it found to the core.
 from __future__ import annotations
 
 import functools
-import os
 import sys
 import weakref
 from collections.abc import Callable
@@ -26,6 +25,7 @@ from gpu_narration._core import (
     trace_with_correlation,
 )
 from gpu_narration.redaction import Rule, parameter_rule
+from gpu_narration.stripping.choice import keeps_functions_plain
 
 if TYPE_CHECKING:
     import inspect
@@ -41,8 +41,6 @@ __all__ = [
     "trace_tiny",
     "trace_with_correlation",
 ]
-
-STRIP_VARIABLE = "GPU_NARRATION_STRIP"
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -84,7 +82,8 @@ def trace_fn(
     ``vram`` are as for :func:`span`.  Parameters whose names look secret are
     masked, which is decided here and costs nothing per call.
 
-    Under ``GPU_NARRATION_STRIP=1`` the very same function object comes back.
+    In a module that is stripped (``GPU_NARRATION_STRIP``), and everywhere under
+    ``python -O``, the very same function object comes back.
 
     Raises TypeError for what is no function.
     """
@@ -95,7 +94,7 @@ def trace_fn(
 
 
 def _decorate(function: Any, *, actor: str | None, flags: int) -> Any:
-    if os.environ.get(STRIP_VARIABLE) == "1":
+    if keeps_functions_plain(_module_of(function)):
         return function
     if isinstance(function, (staticmethod, classmethod)):
         traced = _decorate(function.__func__, actor=actor, flags=flags)
@@ -113,6 +112,11 @@ def _decorate(function: Any, *, actor: str | None, flags: int) -> Any:
             "trace_fn needs a function with a __name__; wrap a partial or a callable object in a def"
         )
     return _traced(function, actor, flags)
+
+
+def _module_of(function: Any) -> str:
+    module = getattr(function, "__module__", None)
+    return module if isinstance(module, str) else ""
 
 
 def _traced(function: Any, actor: str | None, flags: int) -> TracedFunction:

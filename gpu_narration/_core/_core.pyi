@@ -183,6 +183,7 @@ class Foreign:
         after: Callable[..., object] | None,
         failure: dict[int, Any] | Callable[[Any], Any] | None,
         get_errno: Callable[[], int] | None,
+        pace_ns: int = 0,
         /,
     ) -> Self: ...
 
@@ -208,6 +209,17 @@ def foreign_take(function: object, foreign: Foreign, /) -> bool:
 
 def foreign_release(function: object, /) -> bool:
     """It is what it was; whether it was traced.  boundary/foreign_cffi.c"""
+
+def foreign_reads(
+    foreign: Foreign,
+    kind: type,
+    argument: int,
+    items: tuple[tuple[str, int, bool], ...],
+    usual: int,
+    field: tuple[str, str] | None,
+    /,
+) -> None:
+    """Numbers of a structure among the arguments become fields.  boundary/foreign_reads.c"""
 
 def foreign_streams() -> int:
     """Calls so far of functions that put GPU work on streams of their library's own.
@@ -235,7 +247,7 @@ def set_nvtx(bridge: object | None) -> None:
     """Where ranges and marks go.  boundary/nvtx.c"""
 
 def refilter() -> None:
-    """Every call site asks the threshold hook again.  boundary/sites.c"""
+    """Every call site asks the threshold hook again.  boundary/filtering.c"""
 
 def clock_source() -> Literal["monotonic", "tsc", "cntvct"]:
     """What ticks are.  clock.c"""

@@ -10,10 +10,11 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
-from gpu_narration._errors import OptionError, internal_error
-from gpu_narration._types import Kind, Level
+from gpu_narration._errors import OptionError, internal_error, say
+from gpu_narration._types import VOICES, Kind, Level
 from gpu_narration.bridges.levels import from_logging, to_logging
-from gpu_narration.bridges.told import VIA, tell
+from gpu_narration.bridges.told import VIA, as_text, tell
+from gpu_narration.narration.levels import level_from
 
 if TYPE_CHECKING:
     from gpu_narration.recorder import Recorder
@@ -40,18 +41,23 @@ class NarrationHandler(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if "narration" in vars(record):
             return  # it was one
+        text: object
         try:
             text = record.getMessage()
         except Exception as misfit:  # noqa: BLE001 - arguments that do not fit are the program's
-            text = f"{record.msg} (its arguments do not fit: {type(misfit).__name__})"
-        error = record.exc_info[1] if record.exc_info else None
+            text = record.msg
+            if record.args:
+                text = f"{as_text(text)} (its arguments do not fit: {type(misfit).__name__})"
+        error = record.exc_info[1] if isinstance(record.exc_info, tuple) else None
+        # A record that was made by hand may hold anything.
+        number: object = record.levelno
         tell(
             "logging",
-            from_logging(record.levelno or 0),  # of a record made by hand
-            record.name or "root",
-            record.funcName or "",
+            from_logging(number) if isinstance(number, int) else Level.INFO,
+            as_text(record.name or "root"),
+            as_text(record.funcName or ""),
             text,
-            location=f"{record.pathname}:{record.lineno}",
+            location=f"{record.pathname}:{record.lineno}" if record.pathname else None,
             error=error,
             fields={k: v for k, v in vars(record).items() if k not in _STANDARD},
         )
@@ -70,15 +76,17 @@ class LoggingOutput:
     everything: trace events as well, as the sentences that ``show`` prints.
     voice: human, cute or story.
 
+    A handler that raises loses the record that it raised for, and no other.
+
     A flight recorder's narrations come when it writes them out.  Raises OptionError where
-    nothing records.
+    nothing records, for an unknown level or voice and for what is no logger.
     """
 
     def __init__(
         self,
         logger: logging.Logger | str = "gpu_narration",
         *,
-        level: Level = Level.INFO,
+        level: Level | str | int = Level.INFO,
         everything: bool = False,
         voice: str = "human",
         recorder: Recorder | None = None,
@@ -91,11 +99,21 @@ class LoggingOutput:
             raise OptionError(
                 "nothing records that could go to a logger", next_step="call start() first"
             )
+        if not isinstance(logger, (str, logging.Logger)):
+            raise OptionError(
+                f"a logger is meant, not {type(logger).__name__}",
+                next_step="give one of the logging package, or its name",
+            )
+        if voice not in VOICES:
+            raise OptionError(
+                f"there is no voice {voice!r}", next_step=f"choose one of {', '.join(VOICES)}"
+            )
         self._logger = logging.getLogger(logger) if isinstance(logger, str) else logger
-        self._level, self._everything, self._voice = level, everything, voice
+        self._level, self._everything, self._voice = level_from(level), everything, voice
         self._follower = Follower(running.path)
         self._flush = recording.flush
         self._give_up = 0.0
+        self._has_failed = False
         self._closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="gpu_narration-logging", daemon=True)
         self._thread.start()
@@ -136,7 +154,7 @@ class LoggingOutput:
                     return
                 if closing:
                     time.sleep(self._follower.pause_s)
-        except Exception as error:  # noqa: BLE001 - of the trace, or of a handler of the program's
+        except Exception as error:  # noqa: BLE001 - of the trace; the program goes on
             internal_error("bridge to logging", error)
 
     def _takes(self, event: Event) -> bool:
@@ -148,9 +166,17 @@ class LoggingOutput:
 
     def _log(self, event: Event) -> None:
         number = to_logging(event.level)
-        if self._logger.isEnabledFor(number):
-            learned = self._follower.annotations(event)
-            self._logger.handle(self._record(event, learned, number))
+        try:
+            if self._logger.isEnabledFor(number):
+                learned = self._follower.annotations(event)
+                self._logger.handle(self._record(event, learned, number))
+        except Exception as error:  # noqa: BLE001 - of a handler or a filter of the program's
+            if not self._has_failed:
+                say(
+                    f"a handler of the logger {self._logger.name!r} failed, "
+                    f"the next narrations go on: {error!r}"
+                )
+            self._has_failed = True
 
     def _record(
         self, event: Event, learned: Mapping[str, Value], number: int

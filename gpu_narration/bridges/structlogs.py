@@ -8,7 +8,7 @@ from types import FrameType
 from typing import Any
 
 from gpu_narration.bridges.levels import from_name
-from gpu_narration.bridges.told import tell
+from gpu_narration.bridges.told import as_text, tell
 
 #: Fields of structlog's own processors, which are said otherwise.
 _SAID = frozenset(
@@ -34,10 +34,10 @@ class NarrationProcessor:
         path, line, function = _caller(event_dict)
         tell(
             "structlog",
-            from_name(str(event_dict.get("level") or method_name)),
-            str(event_dict.get("logger") or getattr(logger, "name", None) or self._actor),
+            from_name(as_text(event_dict.get("level") or method_name)),
+            as_text(event_dict.get("logger") or getattr(logger, "name", None) or self._actor),
             function,
-            str(event_dict.get("event", "")),
+            event_dict.get("event", ""),
             location=None if path is None else f"{path}:{line}",
             error=_error(event_dict.get("exc_info"), method_name),
             fields={key: value for key, value in event_dict.items() if key not in _SAID},

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from gpu_narration._errors import internal_error
 from gpu_narration._types import Level
 from gpu_narration.narration import narrate
+from gpu_narration.narration.templates import error_text
 
 #: The field that says which bridge an event came by; those that lead out leave it alone.
 VIA = "via"
@@ -27,7 +28,7 @@ def tell(
     level: Level,
     logger: str,
     function: str,
-    text: str,
+    text: object,
     *,
     location: str | None,
     error: BaseException | None,
@@ -51,9 +52,19 @@ def tell(
             named[f"log_{name}" if taken else name] = value
         if error is not None:
             named["error_kind"] = type(error).__name__
-            named["error"] = error
-        narrate(logger, "log", function, text, level=level, extra=named)
+            named["error"] = error_text(error) or type(error).__name__
+        narrate(logger, "log", function, as_text(text), level=level, extra=named)
     except Exception as failure:  # noqa: BLE001 - whoever logs goes on
         internal_error(f"bridge {via}", failure)
     finally:
         _here.telling = False
+
+
+def as_text(said: object) -> str:
+    """What was logged in place of a text is the program's own object, and may fail to be one."""
+    if isinstance(said, str):
+        return said
+    try:
+        return str(said)
+    except Exception:  # noqa: BLE001 - of the program's class
+        return f"<{type(said).__name__}>"

@@ -31,6 +31,7 @@ class LazyGroup(click.Group):
         "run": "Runs a Python program and records it.",
         "show": "Prints a trace as text.",
         "spans": "Sums a trace up: spans, waiting, GPU time, memory.",
+        "strip": "Takes the trace calls out of sources, or out of a wheel.",
         "vram": "Shows who moved device memory and when: lines, a table by scope, a picture.",
         "watch": "Shows a running trace, or the machine's GPUs, live in the terminal.",
     }

@@ -164,6 +164,9 @@ def recorded_again(
             continue
         assert parameter.name is not None
         value = ctx.params.get(parameter.name)
+        if parameter.multiple:
+            line += [f"{parameter.opts[0]}={one}" for one in value or ()]
+            continue
         if value == parameter.get_default(ctx) or value is None:
             continue
         if parameter.is_flag:

@@ -32,6 +32,8 @@ class Program:
     arguments: list[str]
     recorder: Recorder
     quiet: bool
+    #: Whether the script itself goes without its trace calls.
+    strip: bool = False
 
     def __call__(self) -> None:
         """Runs the program.  What it raises goes on to the interpreter, which then ends
@@ -64,7 +66,7 @@ class Program:
         sys.modules["__main__"] = main
         sys.argv[:] = [script, *self.arguments]
         sys.path[0] = os.path.dirname(os.path.realpath(script))  # noqa: PTH120
-        exec(_compiled(script), main.__dict__)  # noqa: S102 - the program to run
+        exec(_compiled(script, strip=self.strip), main.__dict__)  # noqa: S102 - the program to run
 
     def _run_module(self, module: str) -> None:
         sys.argv[:] = [module, *self.arguments]
@@ -81,9 +83,16 @@ class Program:
         say(f"{stats.get('records', 0)} records of this process{lost} in {path}; see: {command}")
 
 
-def _compiled(script: str) -> CodeType:
+def _compiled(script: str, *, strip: bool) -> CodeType:
     with io.open_code(script) as file:
-        return compile(file.read(), script, "exec", dont_inherit=True)
+        source = file.read()
+    if strip:
+        from gpu_narration.stripping.hook import compile_or_contain
+
+        code = compile_or_contain(source, script, -1)
+        if code is not None:
+            return code
+    return compile(source, script, "exec", dont_inherit=True)
 
 
 def _end_by_sigint(_: dict[str, int]) -> None:

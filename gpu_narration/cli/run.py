@@ -26,14 +26,17 @@ Examples:
   gpu-narration run train.py --epochs 3
   gpu-narration run -o serve.gnt -m myapp.server --port 8000
   gpu-narration run --console --filter 'info,engine=trace' app.py
+  gpu-narration run --ffi llama -m myapp.server
   gpu-narration run --backend mock examples/two_streams.py
+  gpu-narration run --strip serve.py
   gpu-narration run --flight --dump-signal SIGUSR1 -m myapp.server
   gpu-narration run --nsys app.py
   gpu-narration run --capture-range prefill --nsys --gpu-metrics-devices=0 app.py
   gpu-narration run --dry-run --nsys -t cuda,nvtx -m myapp.server
 
 The program's output, exit status and signals are its own.  What is recorded is
-what the program marks with gpu_narration; see the README for how.""",
+what the program marks with gpu_narration, see the README for how, and the calls of
+the libraries that --ffi names.""",
 )
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=None,
               help="Trace directory; default PROGRAM.gnt, numbered if that exists.")  # fmt: skip
@@ -71,6 +74,12 @@ what the program marks with gpu_narration; see the README for how.""",
               help="A profiler collects only while a span of this name is open.")  # fmt: skip
 @click.option("--memory-usage", is_flag=True,
               help="With --nsys: it follows device memory too, which slows allocations.")  # fmt: skip
+@click.option("--ffi", type=click.Choice(["llama"]), multiple=True,
+              help="Trace a foreign library as its preset knows it, now or once it is imported.")  # fmt: skip
+@click.option("--strip", is_flag=True,
+              help="Take the trace calls out of what the program imports, and of itself.")  # fmt: skip
+@click.option("--strip-packages", metavar="NAMES",
+              help="Only of these packages and what lies below them, as myapp,other.worker.")  # fmt: skip
 @click.option("--quiet", "-q", is_flag=True, help="Do not say at the end where the trace is.")
 @click.argument("program", nargs=-1, type=click.UNPROCESSED)
 @click.pass_context
@@ -98,12 +107,16 @@ def run(
     dry_run: bool,
     capture_range: str | None,
     memory_usage: bool,
+    ffi: tuple[str, ...],
+    strip: bool,
+    strip_packages: str | None,
     quiet: bool,
     program: tuple[str, ...],
 ) -> Program | Profiled | None:
     """Runs PROGRAM (a script and its arguments, or -m MODULE and its arguments) and records it."""
     from gpu_narration import recorder
     from gpu_narration.cli.program import Program
+    from gpu_narration.stripping import choice
     from gpu_narration.tracedir import unused
 
     if module is None and not program:
@@ -119,6 +132,8 @@ def run(
         name, arguments = script.stem, program[1:]
     else:
         name, arguments = module.rpartition(".")[2], program
+    if strip or strip_packages:
+        choice.strip_process(choice.parse("1" if strip else strip_packages or ""))
     path = output if output is not None else unused(f"{name}.gnt")
     if nsys:
         from gpu_narration.cli import profiled
@@ -153,10 +168,15 @@ def run(
         capture_range=capture_range,
         vram=vram,
     )
+    if "llama" in ffi:
+        from gpu_narration.ffi import llama
+
+        llama.install()
     return Program(
         script=None if module is not None else str(program[0]),
         module=module,
         arguments=list(arguments),
         recorder=started,
         quiet=quiet,
+        strip=choice.chosen().covers("__main__"),
     )

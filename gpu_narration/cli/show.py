@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from gpu_narration._types import FORMATS, VOICES
 from gpu_narration.cli.options import color_option, report_errors, wants_color
+
+if TYPE_CHECKING:
+    from gpu_narration.filters import Filter
 
 
 @click.command(
@@ -38,6 +42,8 @@ Examples:
 @click.option(
     "--ids", "show_ids", is_flag=True, help="Begin lines with process, thread and event id."
 )
+@click.option("--as-console", is_flag=True,
+              help="Only what the console: directives of the recording's filter let through.")  # fmt: skip
 @click.option("--format", "form", type=click.Choice(FORMATS), default="text", show_default=True,
               help="A line each; lines with all there is; one JSON object a line; key=value.")  # fmt: skip
 @click.option("--json", "form", flag_value="json", help="The same as --format json.")
@@ -52,6 +58,7 @@ def show(
     correlation: str | None,
     show_time: bool,
     show_ids: bool,
+    as_console: bool,
     form: str,
     color: str,
 ) -> None:
@@ -66,8 +73,19 @@ def show(
     selection = Selection(Level[level.upper()], frozenset(actor), correlation)
     printer = Printer(
         sys.stdout, voice=voice, color=wants_color(color, sys.stdout), show_time=show_time, show_ids=show_ids,
-        form=form, selection=selection,
+        form=form, selection=selection, console=_console_of if as_console else None,
     )  # fmt: skip
     damaged = printer.follow(trace) if follow else printer.show(trace)
     if damaged:
         sys.exit(3)
+
+
+def _console_of(text: str) -> Filter | None:
+    """The console's part of a filter; none of one that another version has written."""
+    from gpu_narration import filters
+    from gpu_narration._errors import FilterError
+
+    try:
+        return filters.parse(text).console
+    except FilterError:
+        return None

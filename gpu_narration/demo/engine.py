@@ -1,7 +1,7 @@
 """A real llama.cpp-family engine, driven through ctypes.
 
 ``ik_llama_cpp`` brings the shared library and its structures; every call goes
-through the library's own function pointers, which are traced.
+through the library's own function pointers, which :mod:`gpu_narration.ffi.llama` traces.
 """
 
 from __future__ import annotations
@@ -38,7 +38,8 @@ class Engine:
         # callback must live as long as the library may call it.
         self._silence = _LOG_CALLBACK(lambda _level, _text, _data: None)
         api._lib.llama_log_set(self._silence, None)
-        ffi.trace_library(api._lib, actor="llama")
+        # It is the story that is told here, so the engine's log stays out of it.
+        ffi.llama.install(log=False)
         api.llama_backend_init()
         self._model = self._load(path)
         self._context = self._make_context(context_tokens)

@@ -30,6 +30,38 @@ Failure = Mapping[int, Meaning] | Callable[[Any], Meaning | None]
 Fields = Mapping[str, object]
 
 
+@dataclass(frozen=True, slots=True)
+class Read:
+    """A 32-bit integer in a structure that is an argument: a field of the record.
+
+    offset: bytes from the structure's beginning, as ctypes tells it.
+    through: a pointer stands there, to as many numbers as the first one read says; the
+        first of them is read.  None where the pointer is NULL or there are no numbers.
+    """
+
+    name: str
+    offset: int
+    through: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """Numbers that are read in C, in front of the call, where a hook would cost too much.
+
+    kind: the structure's type; an argument of another type is not looked into.
+    argument: its position.
+    usual: where the first number is this one and the others are known and not 0, the call
+        is recorded with the numbers alone, and ``before`` is not asked.
+    field: name and text of a field that such a call has besides.
+    """
+
+    kind: type
+    argument: int
+    numbers: tuple[Read, ...]
+    usual: int
+    field: tuple[str, str] | None = None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Function:
     """How the calls of one function are recorded.  All of it may be left out.
@@ -46,6 +78,8 @@ class Function:
         back; what it gives stands in the span's last record.  ``begun`` is what ``before``
         gave (any object; only a mapping is recorded), ``span_id`` the span's event id, to
         annotate it later.  Not called when the call raised.
+    pace_ns: ``after`` is asked at most once in so long; 0: at each call.
+    reads: numbers out of a structure, see :class:`Reads`.
     gpu, vram: as of :func:`span`, for this function; None: as the library's.
     own_streams: whether the call puts GPU work on streams of the library's own; None: as
         the library's.
@@ -63,6 +97,8 @@ class Function:
     failure: Failure | None = None
     before: Callable[[tuple[Any, ...]], object] | None = None
     after: Callable[[tuple[Any, ...], Any, int, Any, int], Fields | None] | None = None
+    pace_ns: int = 0
+    reads: Reads | None = None
     gpu: bool | None = None
     vram: bool | None = None
     own_streams: bool | None = None

@@ -125,7 +125,7 @@ def foreign(
     """The core's object of a description."""
     names, formatters = split(function.arguments, f"arguments of {name}")
     failure = function.failure
-    return _core.Foreign(
+    made = _core.Foreign(
         function.actor or actor,
         function.action or name,
         flags,
@@ -136,7 +136,13 @@ def foreign(
         function.after,
         dict(failure) if isinstance(failure, Mapping) else failure,
         get_errno,
+        function.pace_ns,
     )
+    reads = function.reads
+    if reads is not None:
+        numbers = tuple((read.name, read.offset, read.through) for read in reads.numbers)
+        _core.foreign_reads(made, reads.kind, reads.argument, numbers, reads.usual, reads.field)
+    return made
 
 
 def split(

@@ -27,19 +27,19 @@ class Narration:
 
     __slots__ = ("_fields", "_told")
 
-    def __init__(self, actor: str, action: str, target: str = "") -> None:
+    def __init__(self, actor: str, action: str, target: str | None = "") -> None:
         self._told = False
         self._fields: dict[str, Any] = {"actor": actor, "action": action, "target": target}
 
-    def human(self, text: str) -> Self:
+    def human(self, text: str | None) -> Self:
         """The sentence for people."""
         return self._with("human", text)
 
-    def cute(self, text: str) -> Self:
+    def cute(self, text: str | None) -> Self:
         """The same event in the cute voice."""
         return self._with("cute", text)
 
-    def story(self, text: str) -> Self:
+    def story(self, text: str | None) -> Self:
         """The same event as a line of a story."""
         return self._with("story", text)
 

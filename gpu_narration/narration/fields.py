@@ -20,8 +20,8 @@ class NarrationFields(TypedDict, total=False):
     # The story: who, did what, to whom, in which words.
     actor: str
     action: str
-    target: str
-    human: str
+    target: str | None
+    human: str | None
     cute: str | None
     story: str | None
 

@@ -52,7 +52,7 @@ def narrate_fn(
     Under ``python -X dev`` or ``GPU_NARRATION_LINT=1`` a sentence that breaks a rule for texts
     (docs/lint.md) is a :class:`NarrationStyleWarning`.
 
-    Under ``GPU_NARRATION_STRIP=1`` the very same function object comes back.
+    It stays where trace calls are stripped, as narrations do.
 
     Raises :class:`TemplateError` for a hole that cannot be filled, with a suggestion;
     :class:`OptionError` for an unknown level; TypeError for what is no function.
@@ -66,10 +66,6 @@ def narrate_fn(
 
 
 def _decorate(function: Any, *, options: dict[str, Any]) -> Any:
-    from gpu_narration.tracing import STRIP_VARIABLE
-
-    if os.environ.get(STRIP_VARIABLE) == "1":
-        return function
     if isinstance(function, (staticmethod, classmethod)):
         return type(function)(_decorate(function.__func__, options=options))
     if not callable(function) or isinstance(function, type) or not hasattr(function, "__name__"):

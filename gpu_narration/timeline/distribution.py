@@ -47,6 +47,11 @@ class Distribution:
         self._values.append(max(-_LONGEST_NS, min(ns, _LONGEST_NS)))
         self._figures = None
 
+    def extend(self, other: Distribution) -> None:
+        """Adds all durations of another one."""
+        self._values.extend(other._values)
+        self._figures = None
+
     @property
     def figures(self) -> Figures | None:
         """The figures; None where there is no value."""

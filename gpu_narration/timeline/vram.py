@@ -42,7 +42,8 @@ class VramHistory:
 
     ``annotations`` gives what was learned about an event later; ``uuids`` is what
     :func:`~gpu_narration.timeline.vram_devices.uuids_of` gives; ``correlation`` leaves
-    the scopes and narrations of one request.
+    the scopes and narrations of one request.  ``name_of`` tells what to call the scope that
+    an event begins; default its actor and name.
     """
 
     def __init__(
@@ -51,7 +52,12 @@ class VramHistory:
         *,
         uuids: Mapping[tuple[int, int], str] | None = None,
         correlation: str | None = None,
+        name_of: Callable[[Event], tuple[str, str]] = lambda event: (
+            event.names[0] or "?",
+            event.names[1] or "?",
+        ),
     ) -> None:
+        self._name_of = name_of
         self.devices = Devices(uuids)
         self.begin_ns: int | None = None
         self.end_ns: int | None = None
@@ -89,7 +95,7 @@ class VramHistory:
 
     def _begin(self, event: Event) -> None:
         call = Call(
-            (event.names[0] or "?", event.names[1] or "?"),
+            self._name_of(event),
             self._scopes.find(event.process, event.span),
             event.monotonic_ns,
             event.correlation,

@@ -35,11 +35,6 @@ def _pairs(record: Mapping[str, object]) -> Iterator[tuple[str, str]]:
             for field, told in value.items():
                 # A field may be called as something that every event has.
                 yield _key(f"fields.{field}" if field in record else field), _value(told)
-        elif name == "context" and isinstance(value, dict):
-            own = record.get("fields")
-            for field, told in value.items():
-                taken = field in record or (isinstance(own, dict) and field in own)
-                yield _key(f"context.{field}" if taken else field), _value(told)
         elif name == "arguments" and isinstance(value, list):
             for position, argument in enumerate(value):
                 key = _key(argument["name"] or f"arg{position}")

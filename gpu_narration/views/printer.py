@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import collections
 import heapq
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TextIO
+from typing import Protocol, TextIO
 
 from gpu_narration._types import VOICES, Kind, Level
 from gpu_narration.nsight.sidecar import Joined, joined
@@ -32,6 +33,17 @@ _DAMAGE = {Trouble.TORN_TAIL, Trouble.DAMAGED, Trouble.UNDEFINED, Trouble.NEWER_
 
 #: How long a launch whose GPU time is not known yet is held back.
 _PATIENCE_S = 1.0
+
+
+#: Kinds whose action is their third name, as enum gn_kind in record.h has it.
+_NAMED_BY_TARGET = (Kind.ENTER, Kind.EXIT, Kind.STATE)
+
+
+class Thresholds(Protocol):
+    """A filter of what is shown."""
+
+    def threshold(self, module: str, actor: str, action: str, /) -> int:
+        """The lowest level that is shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +86,9 @@ class Printer:
         show_ids: bool = False,
         form: str = "text",
         selection: Selection | None = None,
+        console: Callable[[str], Thresholds | None] | None = None,
     ) -> None:
+        """``console`` finds in a recording's filter what of it the console shows."""
         self._out = out
         self._voice = voice
         self._color = color
@@ -83,6 +97,9 @@ class Printer:
         self._form = form
         self._selection = selection or Selection()
         self._start_ns: int | None = None
+        self._console = console
+        #: Of each process, by the filter that was in force last.
+        self._thresholds: dict[int, Thresholds | None] = {}
 
     def show(self, path: Path) -> bool:
         """Prints a whole trace; True if it is damaged."""
@@ -107,14 +124,17 @@ class Printer:
         while True:
             batch = follower.poll()
             now = time.monotonic()
-            for note in batch.notes:
-                self._note(note)
+            notes = collections.deque(sorted(batch.notes, key=_when))
             for event in batch.events:
+                while notes and notes[0].monotonic_ns <= event.monotonic_ns:
+                    self._note(notes.popleft())
                 annotations = follower.annotations(event)
                 if _awaits_gpu(event) and "gpu_ns" not in annotations:
                     held[event.process, event.span_id or event.id] = now, event
                 else:
                     self._event(event, annotations)
+            for note in notes:
+                self._note(note)
             for key in batch.annotated:
                 _, waiting = held.pop(key, (0.0, None))
                 if waiting is not None:
@@ -133,7 +153,7 @@ class Printer:
         return damaged
 
     def _event(self, event: Event, annotations: Mapping[str, Value]) -> None:
-        if not self._selection.takes(event):
+        if not self._selection.takes(event) or not self._console_takes(event):
             return
         voice = self._voice or "human"
         match self._form:
@@ -153,10 +173,20 @@ class Printer:
     def _json(self, record: dict[str, object]) -> None:
         print(to_json(record), file=self._out)
 
+    def _console_takes(self, event: Event) -> bool:
+        thresholds = self._thresholds.get(event.process)
+        if thresholds is None:
+            return True
+        action = event.names[2 if event.kind in _NAMED_BY_TARGET else 1]
+        needed = thresholds.threshold(event.site.module, event.names[0] or "", action or "")
+        return event.level >= needed
+
     def _note(self, note: Note) -> None:
         """Among the events only what happened to the recording while it ran."""
         if self._voice is None and note.topic == "process":
             self._voice = _voice_of(note)
+        if self._console is not None and note.topic in ("process", "filter"):
+            self._thresholds[note.process] = self._console(str(note.fields.get("filter", "")))
         if note.topic not in text.NOTES_SHOWN or not self._selection.takes_note():
             return
         if self._form == "json":

@@ -44,6 +44,8 @@ _PLACE = {"trace_id", "parent_span_id", "trace_flags", "tracestate", "refused", 
 NOTES_SHOWN = {
     "filter": "The filter was changed",
     "dump": "The flight recorder wrote out what it held",
+    "sampled_out": "Left out by the filter's sampling after the last event that tells of it",
+    "strip": "Trace calls are taken out of these modules when they are imported",
 }
 #: What was learned of an event later goes in this order.
 _LATER = ("gpu_ns", "gpu_reason", "stream", "device", "vram_before_bytes", "vram_after_bytes",

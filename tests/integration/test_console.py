@@ -167,3 +167,28 @@ def test_nothing_recorded_can_colour_the_terminal(tmp_path: Path) -> None:
         tmp_path, PROGRAM + r"gpu_narration.trace_tiny('app', 'x', '', '{}', '\x1b[31m\n\u202e')"
     )
     assert python(app, cwd=tmp_path).stderr.splitlines()[1] == (r'TRACE app x "\x1b[31m\n\u202e"')
+
+
+def test_directives_of_the_console_choose_what_it_shows_as_they_change(tmp_path: Path) -> None:
+    """GIVEN a filter with parts for the console WHEN it changes THEN the console follows, and the
+    trace holds everything."""
+    app = write_program(
+        tmp_path,
+        """
+        import gpu_narration as gn
+        gn.start("t.gnt", console=True, backend="none", vram=False, nvtx="off",
+                 filter="trace,console:warn,console:a.shown=trace")
+        gn.narrate("a", "hidden", "", "1")
+        gn.trace_tiny("a", "shown", "", "2")
+        gn.narrate("b", "warns", "", "3", level="warn")
+        gn.set_filter("console:off")
+        gn.narrate("b", "warns", "", "4", level="warn")
+        gn.set_filter("")
+        gn.narrate("a", "hidden", "", "5")
+        """,
+    )
+    done = python(app, cwd=tmp_path)
+    shown = [line.split()[1:3] for line in done.stderr.splitlines() if "gpu_narration" not in line]
+    assert shown == [["a", "shown"], ["b", "warns"], ["a", "hidden"]]
+    everything = python("-m", "gpu_narration.cli", "show", "t.gnt", cwd=tmp_path).stdout
+    assert everything.count("\n") == 7

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from gpu_narration import ffi
 from gpu_narration._types import Kind, Outcome
-from gpu_narration.ffi import trace_library
 from gpu_narration.tracefile import Phase
 from tests.support.recording import Seen, recorded
 
@@ -63,7 +63,7 @@ def test_the_engine_says_the_same_traced_and_untraced(tmp_path: Path, model: Pat
         if traced:
             recorded(tmp_path, lambda loaded=loaded: said.append(_say(loaded)))
         else:
-            trace_library(loaded._api._lib).untrace()
+            ffi.llama.uninstall()
             said.append(_say(loaded))
         loaded.close()
 
@@ -122,7 +122,7 @@ def test_a_batch_is_recorded_by_type_and_size(tmp_path: Path, engine: Any) -> No
     decodes = [
         line
         for line in seen.lines(Kind.FOREIGN)
-        if line.startswith("TRACE llama llama_decode arg0")
+        if line.startswith("TRACE llama llama_decode ctx=")
     ]
     assert all("<llama_batch, " in line for line in decodes)
     assert len(decodes) == 1 + COUNT
@@ -160,9 +160,9 @@ def test_a_file_that_is_no_model_is_refused_and_recorded(tmp_path: Path, model: 
 
     seen = recorded(tmp_path, program)
 
-    results = [
-        event.arguments[0].value
+    refusals = [
+        (event.outcome, event.error_type)
         for event in seen.ends(Kind.FOREIGN)
         if event.names[1] == "llama_model_load_from_file"
     ]
-    assert results == [None]
+    assert refusals == [(Outcome.ERROR, "NO_MODEL")]

@@ -80,6 +80,17 @@ def test_our_options_reach_the_recording(nsys: FakeNsys, tmp_path: Path) -> None
     assert not list(Trace(tmp_path / "app.gnt").events())
 
 
+def test_every_kind_of_our_options_is_handed_on(nsys: FakeNsys) -> None:
+    done = run(
+        nsys, "--ffi", "llama", "--flight", "--ring-mib", "16", "--no-vram", "--strip", "--dry-run",
+        "--nsys", "app.py",
+    )  # fmt: skip
+    inner = done.stdout.partition(" run --output=app.gnt ")[2].split()
+    assert sorted(inner) == [
+        "--ffi=llama", "--flight", "--no-vram", "--nvtx=on", "--ring-mib=16", "--strip", "app.py",
+    ]  # fmt: skip
+
+
 def test_dry_run_prints_the_command_and_runs_nothing(nsys: FakeNsys, tmp_path: Path) -> None:
     done = run(nsys, "--dry-run", "--capture-range", "prefill", "--nsys", "app.py", "a b")
     assert done.returncode == 0

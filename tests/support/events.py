@@ -28,6 +28,7 @@ class Story:
         action: str = "launch",
         process: int = 0,
         correlation: str | None = None,
+        inside: int | None = None,
         fields: Mapping[str, Value] | None = None,
         **learned: Value,
     ) -> None:
@@ -36,16 +37,18 @@ class Story:
             Kind.LAUNCH, ("cuda", action, name, None), at_ns, Phase.INSTANT, process, correlation
         )
         event.fields.update(fields or {})
+        event.span = inside
         if learned:
             self.learned[process, event.id] = learned
 
     def timed(
         self, name: str, at_ns: int, start_ns: int, end_ns: int, *, stream: int = 7,
-        device: int = 0, error_ns: int = 100, process: int = 0, **more: Value,
+        device: int = 0, error_ns: int = 100, process: int = 0, inside: int | None = None,
+        **more: Value,
     ) -> None:  # fmt: skip
         """A launch that is timed and placed."""
         self.launch(
-            name, at_ns, process=process, gpu_ns=end_ns - start_ns, gpu_start_ns=start_ns,
+            name, at_ns, process=process, inside=inside, gpu_ns=end_ns - start_ns, gpu_start_ns=start_ns,
             gpu_end_ns=end_ns, gpu_place_error_ns=error_ns, stream=stream, device=device, **more,
         )  # fmt: skip
 
@@ -59,17 +62,27 @@ class Story:
         outcome: Outcome = Outcome.OK,
         correlation: str | None = None,
         process: int = 0,
+        inside: int | None = None,
         **learned: Value,
-    ) -> None:
-        """A span; one without an end stays open."""
+    ) -> int:
+        """A span, by its id; one without an end stays open.  ``inside``: the id of another."""
         names = (actor, name, None, None)
         begin = self._event(Kind.SPAN, names, begin_ns, Phase.BEGIN, process, correlation)
         if learned:
             self.learned[process, begin.id] = learned
-        if end_ns is None:
-            return
-        end = self._event(Kind.SPAN, names, end_ns, Phase.END, process, correlation)
-        end.span_id, end.elapsed_ns, end.outcome = begin.id, end_ns - begin_ns, outcome
+        begin.span = inside
+        if end_ns is not None:
+            self.end(begin.id, end_ns, outcome)
+        return begin.id
+
+    def end(self, span: int, end_ns: int, outcome: Outcome = Outcome.OK) -> None:
+        """The end of a span that is open."""
+        begin = self.events[span - 1]
+        end = self._event(
+            Kind.SPAN, begin.names, end_ns, Phase.END, begin.process, begin.correlation
+        )
+        end.span_id, end.elapsed_ns, end.outcome = span, end_ns - begin.monotonic_ns, outcome
+        end.span = begin.span
 
     def summary(self, **options: object) -> Summary:
         """What it amounts to, its events put into the order of time."""

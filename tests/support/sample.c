@@ -21,6 +21,16 @@ void nothing(void) {}
 
 int64_t sum_point(struct point point) { return (int64_t)point.x + point.y; }
 
+struct row {
+    int32_t count;
+    const int32_t *values;
+};
+
+int32_t last_of_row(struct row row)
+{
+    return row.count > 0 && row.values != NULL ? row.values[row.count - 1] : -1;
+}
+
 void move_point(struct point *point, int32_t by)
 {
     point->x += by;

@@ -156,6 +156,10 @@ gn.start(mode="ring")  # type: ignore[arg-type]
 assert_type(cuda.kernel(cuda.MockKernel("saxpy", 1000), every=10), cuda.TracedKernel)
 with ffi.trace_library(ctypes.CDLL(None), include="llama_*") as library:
     assert_type(library, ffi.TracedLibrary)
+with ffi.llama.install(log=False, synchronize=True) as installed:
+    assert_type(installed, ffi.llama.Installed)
+    assert_type(installed.libraries, list[str])
+ffi.llama.install("libllama.so")  # type: ignore[arg-type]
 trace = Trace("app.gnt")
 assert_type(trace.events(), Iterator[Event])
 assert_type(trace.notices(), list[Notice])

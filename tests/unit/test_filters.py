@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import gpu_narration
 from gpu_narration import FilterError, Level
 from gpu_narration._types import OFF
 from gpu_narration.filters import Filter, parse
+from tests.conftest import Record
 
 
 def test_an_empty_filter_lets_everything_through() -> None:
@@ -151,3 +155,90 @@ def test_the_threshold_is_that_of_the_longest_covering_prefix(
     prefixes = [".".join(parts[:n]) for n in range(len(parts), 0, -1)]
     expected = next((directives[p] for p in prefixes if p in directives), Level.ERROR)
     assert Filter(Level.ERROR, directives).threshold("", actor) == expected
+
+
+# ---- thinning, outputs, and what is said of wrong ones ----
+
+
+def test_a_thinned_level_carries_its_number_above_the_level() -> None:
+    parsed = parse("engine.decode=trace/100")
+    assert parsed.threshold("", "engine", "decode") == Level.TRACE | 100 << 8
+    assert not parsed.passes_everything
+
+
+def test_an_actor_and_its_action_are_a_name() -> None:
+    parsed = parse("off,engine.decode=trace")
+    assert parsed.threshold("app", "engine", "decode") == Level.TRACE
+    assert parsed.threshold("app", "engine", "prefill") == OFF
+
+
+def test_directives_of_the_console_do_not_touch_what_is_recorded() -> None:
+    parsed = parse("info, console:warn, console:engine=trace, file:tokenizer=off")
+    assert parsed.threshold("app", "engine") == Level.INFO
+    assert parsed.threshold("app", "tokenizer") == OFF
+    assert parsed.console is not None
+    assert parsed.console.threshold("app", "x") == Level.WARN
+    assert parsed.console.threshold("app", "engine") == Level.TRACE
+
+
+def test_without_such_directives_the_console_shows_everything() -> None:
+    assert parse("info,a=trace").console is None
+
+
+def test_two_colons_begin_no_output() -> None:
+    assert parse("console::worker=warn") == parse("console.worker=warn")
+
+
+@pytest.mark.parametrize(
+    ("text", "suggestion"),
+    [
+        ("consol:warn", "did you mean console:warn?"),
+        ("tokenizer:off", "did you mean tokenizer=off?"),
+        ("tokenizer off", "did you mean tokenizer=off?"),
+        ("tokenizer", "a name needs a level, as in tokenizer=trace"),
+        ("myapp::worker", "a name needs a level, as in myapp::worker=trace"),
+        ("info;a=warn", "directives are separated by commas"),
+        ("a=trace;b=warn", "directives are separated by commas"),
+        ("a=trase/100", "did you mean trace?"),
+        ("a=trace/0", "with N from 1"),
+        ("a=trace/-1", "with N from 1"),
+        ("a=trace/x", "with N from 1"),
+        ("a=trace/", "with N from 1"),
+        ("a=trace/9999999999", "with N from 1"),
+        ("a=off/10", "off and the console are not thinned"),
+        ("console:trace/10", "off and the console are not thinned"),
+    ],
+)
+def test_a_wrong_directive_gets_a_suggestion(text: str, suggestion: str) -> None:
+    with pytest.raises(FilterError) as caught:
+        parse(f"info,{text},warn")
+    assert suggestion in str(caught.value)
+    assert f"filter directive {text.partition(',')[0]!r}" in str(caught.value)
+
+
+def test_every_thread_follows_a_filter_that_changes(record: Record) -> None:
+    """GIVEN threads that trace WHEN the filter turns them off THEN no event comes after that,
+    from any of them."""
+    recorder = record.start()
+    go = threading.Barrier(5)
+
+    def work() -> None:
+        for _ in range(50):
+            gpu_narration.trace_tiny("app", "before", "x", "y")
+        go.wait(10)  # all have traced
+        go.wait(10)  # the filter has changed
+        for _ in range(50):
+            gpu_narration.trace_tiny("app", "after", "x", "y")
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    go.wait(10)
+    gpu_narration.set_filter("app=off")
+    go.wait(10)
+    for thread in threads:
+        thread.join(10)
+    recorded = record.stop()
+    assert len(recorded.named("before")) == 200
+    assert recorded.named("after") == []
+    assert recorder.stats()["records"] == 200

@@ -56,8 +56,8 @@ def test_it_loads_none_of_its_own_rooms_for_recordings(seen: dict[str, list[str]
         "gpu_narration.contexts", "gpu_narration.contexts.ids", "gpu_narration.narration",
         "gpu_narration.narration.builder", "gpu_narration.narration.calls",
         "gpu_narration.narration.fields", "gpu_narration.narration.function",
-        "gpu_narration.recorder",
-        "gpu_narration.redaction", "gpu_narration.tracing",
+        "gpu_narration.recorder", "gpu_narration.redaction",
+        "gpu_narration.stripping", "gpu_narration.stripping.choice", "gpu_narration.tracing",
     }  # fmt: skip
 
 

@@ -21,11 +21,12 @@ _LEAVES = {
 }  # fmt: skip
 RECORDING = {
     **_LEAVES,
-    "_core": 1, "kernels": 1,
+    "_core": 1, "kernels": 1, "stripping": 1,
     "_summary": 2, "contexts": 2, "filters": 2, "redaction": 2, "tracedir": 2, "watcher": 2,
     "console": 2, "control": 2, "endings": 2, "_interrupts": 2, "flight": 2, "signals": 2,
     "_options": 3, "editorial": 3, "tracing": 3,
-    "cuda": 4, "ffi": 4, "narration": 4,
+    "cuda": 4, "narration": 4,
+    "ffi": 5,
     "gpu_side": 5,
     "recording": 6,
     "recorder": 7,

@@ -6,7 +6,6 @@ import logging
 import sys
 import threading
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -83,7 +82,7 @@ def test_an_exception_is_its_type_and_its_text(record: Record, logger: logging.L
         logger.exception("dispatch failed")
     event = only(record.stop())
     assert (event.level, event.fields["error_kind"]) == (Level.ERROR, "ValueError")
-    assert "error" in event.fields
+    assert event.fields["error"] == "no pool"
 
 
 def test_arguments_that_do_not_fit_are_told_and_not_raised(record: Record) -> None:
@@ -320,29 +319,69 @@ def test_it_needs_a_recording() -> None:
         LoggingOutput()
 
 
-def test_a_handler_that_fails_is_counted_and_the_program_goes_on(tmp_path: Path) -> None:
-    done = run_python(
-        """
-        import logging, os
-        del os.environ["GPU_NARRATION_RAISE_INTERNAL"]
-        import gpu_narration as gn
-        from gpu_narration.bridges.logs import LoggingOutput
-
-        class Broken(logging.Handler):
-            def emit(self, record):
+def test_a_handler_that_fails_loses_only_the_record_it_failed_for(
+    record: Record, kept: Kept, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Moody(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            if "2" in record.getMessage():
                 raise OSError("gone")
 
-        logging.getLogger("out").addHandler(Broken())
-        logging.getLogger("out").setLevel(1)
-        with gn.start("t.gnt", backend="none", vram=False):
-            with LoggingOutput("out"):
-                gn.narrate("a", "b", "", "Said")
-            print("goes on")
-        """,
-        cwd=tmp_path,
-    )
-    assert done.stdout == "goes on\n"
-    assert "internal error in bridge to logging" in done.stderr
+    moody, out = Moody(), logging.getLogger("tests.out")
+    out.addHandler(moody)
+    out.handlers.reverse()  # it fails first, so nothing of that record is kept
+    recorder = record.start()
+    with LoggingOutput("tests.out", recorder=recorder):
+        for i in range(1, 5):
+            gn.narrate("a", "b", "", f"Said {i}")
+    record.stop()
+    out.removeHandler(moody)
+    assert [made.getMessage() for made in kept.records] == ["Said 1", "Said 3", "Said 4"]
+    assert capsys.readouterr().err.count("a handler of the logger 'tests.out' failed") == 1
+
+
+@pytest.mark.parametrize(
+    "options", [{"logger": 5}, {"level": "loud"}, {"voice": "shouted"}, {"logger": None}]
+)
+def test_an_output_that_cannot_be_is_refused_at_once(record: Record, options: Any) -> None:
+    recorder = record.start()
+    with pytest.raises(gn.OptionError):
+        LoggingOutput(**{"recorder": recorder, **options})
+    record.stop()
+
+
+class Unprintable:
+    """As an object of the program's may be."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no text")
+
+    __repr__ = __str__
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"msg": Unprintable()},
+        {"msg": "x", "levelno": None},
+        {"msg": "x", "levelno": "high"},
+        {"msg": "x", "name": 5, "funcName": 7},
+        {"msg": "x", "exc_info": True},
+        {"msg": "x %s", "args": (Unprintable(),)},
+        {"msg": Unprintable(), "args": (1,)},
+    ],
+)
+def test_a_record_that_was_made_badly_never_breaks_who_logs(record: Record, fields: Any) -> None:
+    record.start()
+    NarrationHandler().emit(logging.makeLogRecord(fields))
+    assert only(record.stop()).level is Level.INFO
+
+
+def test_an_event_of_structlog_that_has_no_text_is_told_by_its_type(record: Record) -> None:
+    record.start()
+    NarrationProcessor()(None, "info", {"event": Unprintable(), "logger": Unprintable()})
+    event = only(record.stop())
+    assert (event.names[0], event.names[3]) == ("<Unprintable>", "<Unprintable>")
 
 
 def test_the_bridges_are_not_loaded_with_the_package() -> None:

@@ -117,6 +117,17 @@ def test_none_is_recorded_as_none_and_a_silent_voice_not_at_all(record: Record) 
     assert event.fields == {"vram_free_bytes": None}
 
 
+def test_a_target_and_a_sentence_that_are_none_are_left_out(record: Record) -> None:
+    """As the other voices, for wrappers that hand on what they were not given."""
+    event = only(record, lambda: narrate("a", "b", None, None))
+    assert event.names == ("a", "b", "", "")
+
+
+def test_a_builder_may_be_given_no_sentence(record: Record) -> None:
+    event = only(record, lambda: Narration("a", "b").human(None).cute(None).emit())
+    assert (event.names[3], event.fields) == ("", {})
+
+
 def test_what_is_no_plain_value_is_summarised(record: Record) -> None:
     event = only(record, lambda: narrate("a", "b", extra={"many": [1, 2], "odd": object()}))
     assert event.fields == {"many": Summary("list[2]"), "odd": Summary("<object>")}

@@ -4,7 +4,8 @@
  *   lifecycle.c  recordings and threads: how they begin and end; fork
  *   counts.c     what a recording has counted
  *   contain.c    exceptions inside the recorder: ours, and the program's
- *   sites.c      strings and call sites: interning, definitions, the filter
+ *   sites.c      strings and call sites: interning, definitions
+ *   filtering.c  what the filter says of a call site, and its sampling
  *   strand.c     which span and which correlation are current, for the thread,
  *                the task and the generator that runs now
  *   collector.c  whether the garbage collector runs
@@ -21,6 +22,7 @@
  *   driven.c     its coroutines, generators and async generators
  *   foreign.c, foreign_end.c  calls of foreign functions: how they begin and end; foreign.h
  *   foreign_type.c    Foreign: what is told of such a function
+ *   foreign_reads.c   numbers in structures among the arguments
  *   foreign_ctypes.c  ctypes functions, which change their class
  *   foreign_cffi.c    functions of cffi, which stay what they are
  *   foreign_proxy.c   ForeignFunction, round any other callable
@@ -45,7 +47,7 @@
 #define LIKELY(condition) __builtin_expect(!!(condition), 1)
 #define UNLIKELY(condition) __builtin_expect(!!(condition), 0)
 
-#define NAME_COUNT 4
+enum { NAME_ACTOR = 0, NAME_ACTION = 1, NAME_TARGET = 2, NAME_HUMAN = 3, NAME_COUNT = 4 };
 
 enum parameter_rule { PARAMETER_PLAIN = 0, PARAMETER_MASKED = 1, PARAMETER_CHECKED = 2 };
 #define PARAMETER_KEYWORD_ONLY 4 /* a bit beside the rule, kept for the reader */
@@ -62,7 +64,13 @@ struct site {
     bool off; /* the filter keeps it out */
     uint8_t dynamic; /* bit i: name i comes with each record */
     uint32_t defined; /* generation in which its definition was written */
-    uint32_t judged; /* filter generation in which `off` was found */
+    uint32_t judged; /* filter generation in which `off` was found; 0: while it is thinned */
+    uint32_t thinned; /* filter generation in which `every` was found, or 0 */
+    uint32_t every; /* while it is thinned: one event in so many is recorded */
+    uint32_t turn; /* events to leave out before the next one that is recorded */
+    uint32_t counted; /* generation in which `sampled_out` counts */
+    uint64_t sampled_out; /* left out by the filter's sampling, and not told in the trace yet */
+    struct site *next_thinned; /* in a list of those that ever were */
     enum gn_kind kind;
     int level;
     PyObject *module; /* owned; "" where there is none */
@@ -122,7 +130,7 @@ struct event;
 
 struct hooks { /* all owned, NULL when not set */
     PyObject *autostart; /* () -> None, once, at the first event of a process */
-    PyObject *threshold; /* (module, actor) -> int: lowest level let through */
+    PyObject *threshold; /* (module, actor, action) -> int, see filtering.c */
     PyObject *summarise; /* (type) -> str | callable | None */
     PyObject *scope_enter; /* (event id, flags, stream, parent, actor, action) -> token */
     /* (token, event id, failure) -> None; also without a token where an exception may
@@ -141,6 +149,7 @@ struct core {
     uint32_t filter_generation;
     bool autostart; /* the first event should ask the autostart hook */
     bool nvtx_on;
+    bool tells; /* events are told of: to a tool, or how many a filter's sampling left out */
     struct gn_recording *recording; /* owned while generation != 0 */
     bool settled; /* the recording is whole: made, and not yet taken apart */
     struct thread_state *threads; /* guarded by threads_lock */
@@ -152,6 +161,7 @@ struct core {
     uint64_t next_thread_key;
     uint64_t suppressed; /* events that could not be recorded: no memory, too late */
     unsigned away; /* threads that wait in the recording without the GIL */
+    uint64_t sampled_out; /* events that the filter's sampling left out */
     uint64_t waits; /* times a thread waited for the drain */
     uint64_t foreign_streams; /* calls of FOREIGN_STREAMS functions while something recorded */
 };
@@ -216,11 +226,18 @@ struct site *site_create(enum gn_kind kind, int level, PyObject *module,
                          PyObject *const names[NAME_COUNT], uint8_t dynamic);
 struct site *site_named(enum gn_kind kind, int level, PyObject *module,
                         PyObject *const names[NAME_COUNT]);
-bool site_ready_slow(struct site *site);
+void site_define(struct site *site);
 uint32_t string_id(PyObject *text); /* interned and defined; 0 if that failed */
 uint32_t string_constant_id(PyObject *text); /* the same; 0 also if it may be new each time */
 bool string_known(PyObject *text); /* it has an id: the table keeps it, so its address names it */
 int sites_init(void);
+
+/* filtering.c */
+bool site_ready_slow(struct site *site);
+bool site_wanted_slow(struct site *site);
+void site_tell(struct site *site, int64_t id); /* annotates the event with what was left out */
+void sites_tell_rest(void); /* notes what no event has told; contains its failures */
+int filtering_init(void);
 
 /* strand.c */
 void strand_sync(struct thread_state *thread, PyThreadState *python);
@@ -333,11 +350,14 @@ int driven_init(void);
 Py_ssize_t parameter_index(const struct site *site, PyObject *name);
 void learn_keywords(const struct site *site, PyObject *kwnames);
 enum parameter_rule keyword_rule(const struct site *site, PyObject *name, Py_ssize_t index);
-bool value_is_credential(PyObject *value);
+bool is_credential(PyObject *value); /* redact.c */
 
 /* foreign.c, foreign_type.c; what they share with the rest of the foreign_*.c: foreign.h */
 PyObject *foreign_streams(PyObject *module, PyObject *unused);
 int foreign_init(PyObject *module);
+
+/* foreign_reads.c */
+PyObject *foreign_reads(PyObject *module, PyObject *args);
 
 /* foreign_ctypes.c */
 PyObject *foreign_adopt(PyObject *module, PyObject *args);
@@ -368,6 +388,8 @@ void fields_begin(struct fields *fields);
 bool fields_add(struct fields *fields, PyObject *key, PyObject *value);
 bool fields_add_dict(struct fields *fields, PyObject *dict); /* dict, None or NULL */
 void fields_summarise(struct fields *fields); /* afterwards all of them are plain */
+/* All three steps before writing.  False: an exception is set, and there are none. */
+bool fields_make(struct fields *fields, PyObject *dict);
 void fields_release(struct fields *fields);
 
 /* records.c */
@@ -389,9 +411,11 @@ struct strand {
  * NULL for the caller's own.  `room` is what the record may take. */
 PyObject *record_write(struct site *site, PyObject *const *names, const struct origin *origin,
                        const struct fields *fields, const struct strand *strand, size_t room);
+uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key); /* fields.c */
 PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
 PyObject *record_note(PyObject *module, PyObject *const *args, Py_ssize_t nargs);
+bool annotate_count(int64_t id, PyObject *key, uint64_t count); /* whether it was recorded */
 bool note_fields(const char *topic, PyObject *fields); /* false: an exception is set */
 /* The items of a dict as named values, as many as fit; NULL if it is none. */
 uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict);
@@ -419,7 +443,7 @@ bool origin_make(struct origin *origin, PyObject *module, PyObject *location);
  * The place may be NULL, and may come to be another's whenever Python code runs. */
 struct place *place_here(long stacklevel, struct origin *origin);
 /* Whether the filter is known to keep it out; and making that known. */
-bool place_keeps_out(const struct place *place, PyObject *actor, long level);
+bool place_keeps_out(const struct place *place, PyObject *const *names, long level);
 void place_keep_out(struct place *place, const struct origin *origin, const struct site *site);
 int origin_init(void);
 
@@ -545,11 +569,21 @@ static inline bool is_recording(void)
     return LIKELY(core.generation != 0) || (UNLIKELY(core.autostart) && autostart_now());
 }
 
+/* Whether the filter lets events of the site through, and its definition is written. */
 static inline bool site_ready(struct site *site)
 {
     if (LIKELY(site->defined == core.generation && site->judged == core.filter_generation))
         return !site->off;
     return site_ready_slow(site);
+}
+
+/* The same, asked exactly once for each event: of a site that is thinned most are not
+ * wanted.  Such a site is never found judged, so the others pay nothing for it. */
+static inline bool site_wanted(struct site *site)
+{
+    if (LIKELY(site->defined == core.generation && site->judged == core.filter_generation))
+        return !site->off;
+    return site_wanted_slow(site);
 }
 
 /* Brings the thread to where it may write a record of up to `bytes`; false if
@@ -601,8 +635,15 @@ static inline int64_t event_commit(struct event *event)
     return id;
 }
 
-uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key); /* fields.c */
-void fields_put(struct event *event, const struct fields *fields);
+bool fields_put(struct event *event, const struct fields *fields); /* fields.c; false: cut */
+/* After the event was written, where somebody is told of it. */
+static inline void event_tell(struct thread_state *thread, struct site *site, int64_t id)
+{
+    if (core.nvtx_on)
+        nvtx_mark(thread, site, id);
+    if (site->sampled_out != 0)
+        site_tell(site, id);
+}
 
 /* Appends what fits; false if it did not and the record is closed by GN_CUT. */
 static inline bool event_advance(struct event *event, uint8_t *p, Py_ssize_t left)

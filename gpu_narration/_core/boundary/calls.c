@@ -66,8 +66,8 @@ static void write_call(struct site *site, PyObject *const *names, const struct v
     (void)((site->dynamic == 0 || put_names(&event, site, names, lead->count + rest->count)) &&
            event_put_values(&event, lead, rest->count) && event_put_values(&event, rest, 0));
     int64_t id = event_commit(&event);
-    if (UNLIKELY(core.nvtx_on))
-        nvtx_mark(event.thread, site, id);
+    if (UNLIKELY(core.tells))
+        event_tell(event.thread, site, id);
 }
 
 /* A name that is no string is shown by its summary, never refused. */
@@ -81,8 +81,14 @@ static PyObject *name_from(PyObject *value)
     return name;
 }
 
+/* `asked`: whether the site was asked for this event already. */
+static bool may_record(struct site *site, bool asked)
+{
+    return site != NULL && (asked ? site_ready(site) : site_wanted(site));
+}
+
 static void record_odd_names(const struct shape *shape, PyObject *const *names,
-                             const struct values *lead, const struct values *rest,
+                             const struct values *lead, const struct values *rest, bool asked,
                              PyObject *globals)
 {
     PyObject *texts[NAME_COUNT] = {NULL};
@@ -91,7 +97,7 @@ static void record_odd_names(const struct shape *shape, PyObject *const *names,
         if (names[i] != NULL)
             made = (texts[i] = name_from(names[i])) != NULL;
     struct site *site = made ? site_find(shape->kind, texts, globals) : NULL;
-    if (site != NULL && site_ready(site))
+    if (may_record(site, asked))
         write_call(site, texts, lead, rest);
     for (int i = 0; i < NAME_COUNT; i++)
         Py_XDECREF(texts[i]);
@@ -101,17 +107,17 @@ static void record_odd_names(const struct shape *shape, PyObject *const *names,
 
 static void record_values(const struct shape *shape, PyObject *const *names,
                           const struct values *lead, const struct values *rest, bool odd,
-                          PyObject *globals)
+                          bool asked, PyObject *globals)
 {
     struct summaries plain_lead, plain_rest;
     if (!values_prepare(&plain_lead, lead))
         return;
     if (values_prepare(&plain_rest, rest)) {
         if (odd) {
-            record_odd_names(shape, names, &plain_lead.plain, &plain_rest.plain, globals);
+            record_odd_names(shape, names, &plain_lead.plain, &plain_rest.plain, asked, globals);
         } else {
             struct site *site = site_find(shape->kind, names, globals);
-            if (site != NULL && site_ready(site))
+            if (may_record(site, asked))
                 write_call(site, names, &plain_lead.plain, &plain_rest.plain);
         }
         values_done(&plain_rest);
@@ -124,12 +130,13 @@ static void record_values(const struct shape *shape, PyObject *const *names,
 static __attribute__((noinline)) void record_slowly(const struct shape *shape,
                                                     PyObject *const *names,
                                                     const struct values *lead,
-                                                    const struct values *rest, PyObject *globals)
+                                                    const struct values *rest, bool asked,
+                                                    PyObject *globals)
 {
     bool odd = false;
     for (int i = 0; i < NAME_COUNT; i++)
         odd |= names[i] != NULL && !PyUnicode_CheckExact(names[i]);
-    record_values(shape, names, lead, rest, odd, globals);
+    record_values(shape, names, lead, rest, odd, asked, globals);
 }
 
 /* Writes values that are short; NULL if one is not, and nothing was published. */
@@ -153,14 +160,14 @@ name_at(const struct shape *shape, int i, PyObject *const *args, Py_ssize_t narg
 }
 
 static __attribute__((noinline)) void record_rest(const struct shape *shape, PyObject *const *args,
-                                                  Py_ssize_t nargs)
+                                                  Py_ssize_t nargs, bool asked)
 {
     PyObject *names[NAME_COUNT];
     for (int i = 0; i < NAME_COUNT; i++)
         names[i] = name_at(shape, i, args, nargs);
     struct values lead = {args + shape->lead_at, shape->lead_count, 0};
     struct values rest = {args + shape->count, nargs > shape->count ? nargs - shape->count : 0, 0};
-    record_slowly(shape, names, &lead, &rest, PyEval_GetGlobals());
+    record_slowly(shape, names, &lead, &rest, asked, PyEval_GetGlobals());
 }
 
 /* An event of a site whose names are all constants. */
@@ -172,7 +179,7 @@ static inline __attribute__((always_inline)) void record_at(const struct shape *
     Py_ssize_t count = nargs > shape->count ? nargs - shape->count : 0;
     struct event event;
     if (UNLIKELY(count > SHORT_VALUES_MAX - shape->lead_count)) {
-        record_rest(shape, args, nargs);
+        record_rest(shape, args, nargs, true);
         return;
     }
     if (!event_begin(&event, site->id))
@@ -181,13 +188,13 @@ static inline __attribute__((always_inline)) void record_at(const struct shape *
     if (LIKELY(p != NULL))
         p = put_short_values(p, args + shape->count, count);
     if (UNLIKELY(p == NULL)) {
-        record_rest(shape, args, nargs);
+        record_rest(shape, args, nargs, true);
         return;
     }
     event.p = p;
     int64_t id = event_commit(&event);
-    if (UNLIKELY(core.nvtx_on))
-        nvtx_mark(event.thread, site, id);
+    if (UNLIKELY(core.tells))
+        event_tell(event.thread, site, id);
 }
 
 /* ---- arguments ---- */
@@ -237,7 +244,7 @@ static PyObject *call_with_keywords(const struct shape *shape, PyObject *const *
             ordered[i] = empty_text;
     }
     if (is_recording())
-        record_rest(shape, ordered, count);
+        record_rest(shape, ordered, count, false);
     Py_RETURN_NONE;
 }
 
@@ -253,8 +260,8 @@ wanted_site(const struct shape *shape, PyObject *const *args, Py_ssize_t nargs)
     /* A site found by all its names has no dynamic ones. */
     struct site *site = site_cached(shape->kind, names, globals);
     if (LIKELY(site != NULL))
-        return site_ready(site) ? site : NULL;
-    record_rest(shape, args, nargs);
+        return site_wanted(site) ? site : NULL;
+    record_rest(shape, args, nargs, false);
     return NULL;
 }
 

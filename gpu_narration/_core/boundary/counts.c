@@ -2,7 +2,7 @@
 #include "boundary.h"
 
 struct counts {
-    uint64_t records, dropped, forgotten, suppressed, waits, bytes_written, passes;
+    uint64_t records, dropped, forgotten, suppressed, sampled_out, waits, bytes_written, passes;
     uint32_t threads, chunks;
     int write_error;
 };
@@ -11,7 +11,7 @@ struct counts {
 static struct counts count_now(void)
 {
     struct gn_ring *ring = &core.recording->ring;
-    struct counts counts = {.suppressed = core.suppressed, .waits = core.waits};
+    struct counts counts = {.suppressed = core.suppressed, .sampled_out = core.sampled_out, .waits = core.waits};
     (void)pthread_mutex_lock(&ring->lock);
     counts.records = ring->records_closed;
     for (struct gn_writer *writer = ring->writers; writer != NULL; writer = writer->next)
@@ -31,10 +31,10 @@ static struct counts count_now(void)
 static PyObject *counts_object(const struct counts *counts)
 {
     return Py_BuildValue(
-        "{s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:K,s:K,s:i}", "records", (unsigned long long)counts->records,
+        "{s:K,s:K,s:K,s:K,s:K,s:K,s:K,s:I,s:K,s:K,s:i}", "records", (unsigned long long)counts->records,
         "dropped", (unsigned long long)counts->dropped, "forgotten",
         (unsigned long long)counts->forgotten, "suppressed", (unsigned long long)counts->suppressed,
-        "waits", (unsigned long long)counts->waits, "bytes_written",
+        "sampled_out", (unsigned long long)counts->sampled_out, "waits", (unsigned long long)counts->waits, "bytes_written",
         (unsigned long long)counts->bytes_written, "threads", counts->threads, "ring_bytes",
         (unsigned long long)counts->chunks * GN_CHUNK_SIZE, "drain_passes",
         (unsigned long long)counts->passes, "write_errno", counts->write_error);

@@ -151,6 +151,8 @@ static bool names_from(struct draft *draft)
 {
     for (int i = 0; i < NAME_COUNT; i++) {
         PyObject *value = draft->given[i];
+        if (value == Py_None && i >= WORD_TARGET)
+            value = NULL; /* not said */
         if (value == NULL && i < WORD_TARGET) {
             PyErr_Format(PyExc_TypeError, "%s() missing required argument '%s'", draft->function,
                          spellings[i]);

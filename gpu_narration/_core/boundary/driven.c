@@ -54,7 +54,7 @@ static void step_begin(struct driven *driven)
         strand_save(thread, &driven->consumer);
     if (!driven->begun) {
         driven->begun = true;
-        if (thread != NULL && site_ready(driven->function->site))
+        if (thread != NULL && site_wanted(driven->function->site))
             function_open(&driven->scope, driven->function, driven->arguments, false);
         PyMem_Free(driven->arguments);
         driven->arguments = NULL;

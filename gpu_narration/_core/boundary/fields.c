@@ -86,6 +86,17 @@ void fields_summarise(struct fields *fields)
     }
 }
 
+bool fields_make(struct fields *fields, PyObject *dict)
+{
+    fields_begin(fields);
+    if (!fields_add_dict(fields, dict)) {
+        fields_release(fields);
+        return false;
+    }
+    fields_summarise(fields);
+    return true;
+}
+
 /* A name of a field by its id where it is a constant, else in full. */
 uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key)
 {
@@ -95,7 +106,7 @@ uint8_t *put_key(uint8_t *p, const uint8_t *end, PyObject *key)
     return put_named(p, end, GN_NAME, key);
 }
 
-void fields_put(struct event *event, const struct fields *fields)
+bool fields_put(struct event *event, const struct fields *fields)
 {
     for (Py_ssize_t i = 0; i < fields->count; i++) {
         const struct field *field = &fields->items[i];
@@ -105,8 +116,11 @@ void fields_put(struct event *event, const struct fields *fields)
                     ? gn_put_tag(p, event->end, GN_MASKED)
                     : put_value(p, event->end, field->value, field->form == FIELD_OBJECT);
         if (!event_advance(event, p, fields->count - i + fields->left_out))
-            return;
+            return false;
     }
-    if (UNLIKELY(fields->left_out != 0))
+    if (UNLIKELY(fields->left_out != 0)) {
         event->p = put_cut(event->p, fields->left_out);
+        return false;
+    }
+    return true;
 }

@@ -22,7 +22,7 @@ PyObject *foreign_ask(PyObject *callable, PyObject *const *args, size_t nargs)
 static void ask_before(struct foreign_call *call)
 {
     struct foreign *foreign = call->foreign;
-    if (foreign->before != NULL)
+    if (foreign->before != NULL && !call->usual)
         call->begun = foreign_ask(foreign->before, &call->args, 1);
     if (foreign->get_errno != NULL) {
         PyObject *number = PyObject_CallNoArgs(foreign->get_errno);
@@ -30,16 +30,6 @@ static void ask_before(struct foreign_call *call)
         Py_XDECREF(number);
         contain();
     }
-}
-
-void foreign_fields(struct fields *fields, PyObject *dict)
-{
-    fields_begin(fields);
-    if (!fields_add_dict(fields, dict)) {
-        (void)internal_error("hook of a foreign function");
-        fields_release(fields);
-    }
-    fields_summarise(fields);
 }
 
 static PyObject *tuple_of(PyObject *const *args, Py_ssize_t nargs)
@@ -81,7 +71,7 @@ static PyObject *formatted(const struct foreign *foreign, const struct values *v
 
 static bool rule_hides(enum parameter_rule rule, PyObject *value)
 {
-    return rule == PARAMETER_MASKED || (rule == PARAMETER_CHECKED && value_is_credential(value));
+    return rule == PARAMETER_MASKED || (rule == PARAMETER_CHECKED && is_credential(value));
 }
 
 /* False if they did not all fit: then nothing may follow. */
@@ -118,7 +108,7 @@ static bool put_told(struct event *event, const struct foreign *foreign,
 }
 
 static void open_record(struct foreign_call *call, const struct values *values, PyObject *kwnames,
-                        const struct fields *fields)
+                        const struct fields *fields, const struct numbers *numbers)
 {
     const struct foreign *foreign = call->foreign;
     struct site *site = foreign->site;
@@ -129,8 +119,10 @@ static void open_record(struct foreign_call *call, const struct values *values, 
     bool whole = LIKELY(foreign->plain && kwnames == NULL)
                      ? event_put_values(&event, values, 0)
                      : put_told(&event, foreign, values, kwnames);
+    if (numbers != NULL && whole)
+        whole = put_numbers(&event, foreign->reads, numbers);
     if (fields != NULL && whole)
-        fields_put(&event, fields);
+        (void)fields_put(&event, fields);
     struct thread_state *thread = event.thread;
     uint64_t tick = event.tick;
     int64_t id = event_commit(&event);
@@ -154,7 +146,8 @@ void foreign_open_summaries(struct scope *scope, struct site *site, const struct
     values_done(&plain);
 }
 
-static void begin_told(struct foreign_call *call, const struct values *values, PyObject *kwnames)
+static void begin_told(struct foreign_call *call, const struct values *values, PyObject *kwnames,
+                       const struct numbers *numbers)
 {
     const struct foreign *foreign = call->foreign;
     ask_before(call);
@@ -164,10 +157,11 @@ static void begin_told(struct foreign_call *call, const struct values *values, P
         given.items = &PyTuple_GET_ITEM(shown, 0);
     PyObject *dict = call->begun != NULL && PyDict_Check(call->begun) ? call->begun : NULL;
     struct fields fields;
-    foreign_fields(&fields, dict);
+    if (!fields_make(&fields, dict))
+        (void)internal_error("hook of a foreign function");
     struct summaries plain;
     if (values_prepare(&plain, &given)) {
-        open_record(call, &plain.plain, kwnames, &fields);
+        open_record(call, &plain.plain, kwnames, &fields, numbers);
         values_done(&plain);
     }
     fields_release(&fields);
@@ -178,12 +172,13 @@ bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject 
                    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     core.foreign_streams += (foreign->flags & FOREIGN_STREAMS) != 0; /* filtered out or not */
-    if (!site_ready(foreign->site))
+    if (!site_wanted(foreign->site))
         return false;
     /* untrace() inside the call may let go of it */
     call->foreign = (struct foreign *)Py_NewRef((PyObject *)foreign);
     call->args = NULL;
     call->begun = NULL;
+    call->usual = false;
     call->errno_before = 0;
     call->scope.id = 0;
     if (UNLIKELY(kwnames != NULL && PyTuple_GET_SIZE(kwnames) > 0))
@@ -198,11 +193,14 @@ bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject 
             Py_DECREF((PyObject *)foreign);
             return false;
         }
-        begin_told(call, &values, kwnames);
+        struct numbers read;
+        bool has_read = foreign->reads != NULL && reads_take(foreign->reads, args, nargs, &read);
+        call->usual = has_read && read.usual;
+        begin_told(call, &values, kwnames, has_read ? &read : NULL);
     } else {
         struct summaries plain;
         if (values_prepare(&plain, &values)) {
-            open_record(call, &plain.plain, kwnames, NULL);
+            open_record(call, &plain.plain, kwnames, NULL, NULL);
             values_done(&plain);
         }
     }

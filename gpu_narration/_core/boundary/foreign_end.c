@@ -149,19 +149,34 @@ static PyObject *ask_after(const struct foreign_call *call, PyObject *result, ui
     return told;
 }
 
+/* Whether it is time to ask `after` again; if so, it is being asked. */
+static bool is_due(struct foreign *foreign, uint64_t tick)
+{
+    if (foreign->pace_ns > 0) {
+        if (foreign->asked_tick != 0 &&
+            ticks_to_ns(tick - foreign->asked_tick, tick) < foreign->pace_ns)
+            return false;
+        foreign->asked_tick = tick;
+    }
+    return true;
+}
+
 static void end_told(struct foreign_call *call, PyObject *result, uint64_t end_tick)
 {
-    const struct foreign *foreign = call->foreign;
+    struct foreign *foreign = call->foreign;
     struct failure failure;
     bool own = false;
     bool failed = find_failure(&failure, foreign->failure, result);
-    PyObject *dict = foreign->after == NULL ? NULL : ask_after(call, result, end_tick);
+    PyObject *dict = foreign->after != NULL && is_due(foreign, end_tick)
+                         ? ask_after(call, result, end_tick)
+                         : NULL;
     if (failed && PyLong_Check(result) && !PyBool_Check(result))
         add_field(&dict, &own, "status", result);
     if (foreign->get_errno != NULL)
         add_errno(call, &dict, &own, result);
     struct fields fields;
-    foreign_fields(&fields, dict);
+    if (!fields_make(&fields, dict))
+        (void)internal_error("hook of a foreign function");
     struct ending_more more = {(foreign->addresses & FOREIGN_RESULT_BIT) != 0, failure.name,
                                failure.meaning, fields.count > 0 ? &fields : NULL};
     struct ending ending = {.outcome = failed ? GN_OUTCOME_ERROR : GN_OUTCOME_OK,

@@ -74,19 +74,20 @@ static PyObject *given(PyObject *value)
 }
 
 /* Foreign(actor, action, flags, addresses, names, formatters, before, after, failure,
- * get_errno): flags are enum scope_flags, names pairs of a name and enum parameter_rule;
+ * get_errno[, pace_ns]): flags are enum scope_flags, names pairs of a name and enum parameter_rule;
  * the rest None where there is none. */
 static PyObject *foreign_new(PyTypeObject *type, PyObject *args, PyObject *kwargs)
 {
     PyObject *actor, *action, *names, *formatters, *before, *after, *failure, *get_errno;
     unsigned flags;
+    long long pace_ns = 0;
     unsigned long long addresses;
     if (kwargs != NULL && PyDict_GET_SIZE(kwargs) != 0) {
         PyErr_SetString(PyExc_TypeError, "Foreign() takes positional arguments only");
         return NULL;
     }
-    if (!PyArg_ParseTuple(args, "UUIKO!OOOOO", &actor, &action, &flags, &addresses, &PyTuple_Type,
-                          &names, &formatters, &before, &after, &failure, &get_errno))
+    if (!PyArg_ParseTuple(args, "UUIKO!OOOOO|L", &actor, &action, &flags, &addresses, &PyTuple_Type,
+                          &names, &formatters, &before, &after, &failure, &get_errno, &pace_ns))
         return NULL;
     if (formatters != Py_None && !PyTuple_CheckExact(formatters)) {
         PyErr_SetString(PyExc_TypeError, "formatters must be a tuple or None");
@@ -104,6 +105,7 @@ static PyObject *foreign_new(PyTypeObject *type, PyObject *args, PyObject *kwarg
     foreign->after = given(after);
     foreign->failure = given(failure);
     foreign->get_errno = given(get_errno);
+    foreign->pace_ns = pace_ns;
     foreign->told = foreign->formatters != NULL || foreign->before != NULL ||
                     foreign->after != NULL || foreign->failure != NULL ||
                     foreign->get_errno != NULL;
@@ -141,6 +143,7 @@ static void foreign_dealloc(PyObject *self)
     PyTypeObject *type = Py_TYPE(self);
     PyObject_GC_UnTrack(self);
     (void)foreign_clear(self);
+    reads_free(((struct foreign *)self)->reads);
     type->tp_free(self);
     Py_DECREF(type);
 }

@@ -26,18 +26,11 @@ Py_ssize_t parameter_index(const struct site *site, PyObject *name)
     return -1;
 }
 
-bool value_is_credential(PyObject *value)
-{
-    return PyUnicode_Check(value) && PyUnicode_IS_ASCII(value) &&
-           gn_looks_like_credential((const char *)PyUnicode_1BYTE_DATA(value),
-                                    (size_t)PyUnicode_GET_LENGTH(value));
-}
-
 static inline uint8_t *put_argument(uint8_t *p, const uint8_t *end, enum parameter_rule rule,
                                     PyObject *value, bool object)
 {
     if (UNLIKELY(rule != PARAMETER_PLAIN) &&
-        (rule == PARAMETER_MASKED || value_is_credential(value)))
+        (rule == PARAMETER_MASKED || is_credential(value)))
         return p == NULL ? NULL : gn_put_tag(p, end, GN_MASKED);
     return p == NULL ? NULL : put_value(p, end, value, object);
 }
@@ -201,9 +194,13 @@ static PyObject *traced_call(PyObject *self, PyObject *const *args, size_t nargs
                              PyObject *kwnames)
 {
     struct traced_function *function = (struct traced_function *)self;
-    if (!is_recording() || !site_ready(function->site))
+    if (!is_recording())
         return PyObject_Vectorcall(function->wrapped, args, nargsf, kwnames);
-    if (UNLIKELY(function->form != FORM_PLAIN)) {
+    bool plain = LIKELY(function->form == FORM_PLAIN);
+    /* A body that runs in steps begins with the first of them. */
+    if (!(plain ? site_wanted(function->site) : site_ready(function->site)))
+        return PyObject_Vectorcall(function->wrapped, args, nargsf, kwnames);
+    if (UNLIKELY(!plain)) {
         PyObject *inner = PyObject_Vectorcall(function->wrapped, args, nargsf, kwnames);
         if (inner == NULL)
             return NULL; /* wrong arguments: the body never ran */

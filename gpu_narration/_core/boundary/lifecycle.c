@@ -258,6 +258,8 @@ PyObject *recording_start(PyObject *module, PyObject *args, PyObject *kwargs)
     core.settled = true;
     core.autostart = false;
     core.suppressed = 0;
+    core.sampled_out = 0;
+    core.tells = core.nvtx_on;
     core.waits = 0;
     (void)pthread_mutex_lock(&core.threads_lock);
     core.generation = ++core.last_generation;
@@ -287,6 +289,7 @@ PyObject *recording_stop(PyObject *module, PyObject *args)
         Py_RETURN_NONE;
     if (thread_slot.generation == core.generation)
         nvtx_settle(thread_slot.state);
+    sites_tell_rest();
     PyObject *final = core.generation == 0 ? NULL : note_end(more);
     if (final == NULL) {
         if (PyErr_Occurred())

@@ -121,6 +121,7 @@ static PyMethodDef functions[] = {
     {"foreign_forget", foreign_forget, METH_O, NULL},
     {"foreign_take", foreign_take, METH_VARARGS, NULL},
     {"foreign_release", foreign_release, METH_O, NULL},
+    {"foreign_reads", foreign_reads, METH_VARARGS, NULL},
     {"foreign_streams", foreign_streams, METH_NOARGS, NULL},
     {"set_correlation", strand_set_correlation, METH_O, NULL},
     {"current_span", strand_current_span, METH_NOARGS, NULL},
@@ -166,9 +167,9 @@ PyMODINIT_FUNC PyInit__core(void)
     /* The last of them cannot be done twice. */
     if (PyModule_AddFunctions(module, call_methods) < 0 ||
         PyModule_AddFunctions(module, narrate_methods) < 0 || values_init(module) < 0 ||
-        sites_init() < 0 || calls_init() < 0 || narrate_init() < 0 || strand_init(module) < 0 ||
-        scope_init(module) < 0 || function_init(module) < 0 || driven_init() < 0 || redact_init() < 0 ||
-        foreign_init(module) < 0 || foreign_proxy_init(module) < 0 ||
+        sites_init() < 0 || filtering_init() < 0 || calls_init() < 0 || narrate_init() < 0 || strand_init(module) < 0 ||
+        scope_init(module) < 0 || function_init(module) < 0 || driven_init() < 0 ||
+        redact_init() < 0 || foreign_init(module) < 0 || foreign_proxy_init(module) < 0 ||
         PyModule_AddIntConstant(module, "FORMAT_VERSION", GN_FORMAT_VERSION) < 0 ||
         lifecycle_init() < 0) {
         Py_DECREF(module);

@@ -114,7 +114,7 @@ static PyObject *tell(struct draft *draft, const struct origin *origin, struct p
     struct site *site = site_named(GN_KIND_NARRATION, (int)draft->level, origin->module, names);
     if (site == NULL)
         Py_RETURN_NONE;
-    if (!site_ready(site)) {
+    if (!site_wanted(site)) {
         if (site->off)
             place_keep_out(place, origin, site);
         Py_RETURN_NONE;
@@ -138,7 +138,7 @@ static PyObject *tell_from_here(struct draft *draft)
     PyObject *id = NULL;
     if (UNLIKELY(origin.module == NULL))
         core.suppressed++; /* no memory */
-    else if (place == NULL || !place_keeps_out(place, draft->names[0], draft->level))
+    else if (place == NULL || !place_keeps_out(place, draft->names, draft->level))
         id = tell(draft, &origin, place);
     origin_release(&origin);
     return id != NULL ? id : Py_NewRef(Py_None);

@@ -100,7 +100,7 @@ int nvtx_configure(PyObject *source)
         {"pop_range", &bridge.pop},         {"start_range", &bridge.start},
         {"end_range", &bridge.end},
     };
-    core.nvtx_on = false;
+    core.nvtx_on = false; /* `tells` stays: a site may still have something to tell */
     if (source == Py_None)
         return 0; /* the methods stay: ranges that are open now must still end */
     for (size_t i = 0; i < sizeof parts / sizeof parts[0]; i++) {
@@ -112,5 +112,6 @@ int nvtx_configure(PyObject *source)
     if (bridge.payload == NULL && (bridge.payload = PyUnicode_InternFromString("payload")) == NULL)
         return -1;
     core.nvtx_on = true;
+    core.tells = true;
     return 0;
 }

@@ -16,6 +16,7 @@ struct place {
     struct origin origin; /* owned */
     /* What the filter said last, so that a call that is kept out ends early. */
     PyObject *off_actor; /* owned, or NULL: it is not known to be kept out */
+    PyObject *off_action; /* owned, where there is an actor */
     int off_level;
     uint32_t off_judged;
 };
@@ -145,6 +146,7 @@ static struct place *place_of(PyFrameObject *frame, struct origin *origin)
             *place = found;
             Py_XDECREF(before.code);
             Py_XDECREF(before.off_actor);
+            Py_XDECREF(before.off_action);
             origin_release(&before.origin);
         } else {
             place = NULL;
@@ -157,20 +159,23 @@ static struct place *place_of(PyFrameObject *frame, struct origin *origin)
     return place;
 }
 
-bool place_keeps_out(const struct place *place, PyObject *actor, long level)
+bool place_keeps_out(const struct place *place, PyObject *const *names, long level)
 {
-    return place->off_actor == actor && place->off_level == level &&
-           place->off_judged == core.filter_generation;
+    return place->off_actor == names[NAME_ACTOR] && place->off_action == names[NAME_ACTION] &&
+           place->off_level == level && place->off_judged == core.filter_generation;
 }
 
 /* `place` may have come to be another's: then its origin is another. */
 void place_keep_out(struct place *place, const struct origin *origin, const struct site *site)
 {
-    if (place == NULL || place->origin.location != origin->location || site->names[0] == NULL)
+    /* One that comes with each record is not what the filter judged. */
+    if (place == NULL || place->origin.location != origin->location ||
+        site->names[NAME_ACTOR] == NULL || site->names[NAME_ACTION] == NULL)
         return;
     place->off_level = site->level;
     place->off_judged = site->judged;
-    Py_XSETREF(place->off_actor, Py_NewRef(site->names[0]));
+    Py_XSETREF(place->off_actor, Py_NewRef(site->names[NAME_ACTOR]));
+    Py_XSETREF(place->off_action, Py_NewRef(site->names[NAME_ACTION]));
 }
 
 struct place *place_here(long stacklevel, struct origin *origin)

@@ -56,10 +56,10 @@ PyObject *record_write(struct site *site, PyObject *const *names, const struct o
         Py_RETURN_NONE;
     event_write_head(&event, site->id, room);
     if (put_texts(&event, site, names, origin, fields->count + fields->left_out))
-        fields_put(&event, fields);
+        (void)fields_put(&event, fields);
     int64_t id = event_commit(&event);
-    if (UNLIKELY(core.nvtx_on))
-        nvtx_mark(thread, site, id);
+    if (UNLIKELY(core.tells))
+        event_tell(thread, site, id);
     return PyLong_FromLongLong(id);
 }
 
@@ -101,7 +101,7 @@ PyObject *record_emit(PyObject *module, PyObject *const *args, Py_ssize_t nargs)
     Py_DECREF(origin);
     const struct strand *given = strand.span != 0 ? &strand : NULL;
     /* Big: the head says how big it came to be. */
-    PyObject *id = site != NULL && site_ready(site)
+    PyObject *id = site != NULL && site_wanted(site)
                        ? record_write(site, args + 3, NULL, &fields, given, GN_RECORD_BIG)
                        : Py_NewRef(Py_None);
     fields_release(&fields);
@@ -125,7 +125,7 @@ static PyObject *put_stream(uint32_t stream, uint32_t site, PyObject *lead, PyOb
     uint8_t bytes[GN_RECORD_BIG - GN_RECORD_HEAD_WIDE];
     struct event event = {.p = bytes, .end = bytes + sizeof bytes - 3};
     if (event_advance(&event, put_value(event.p, event.end, lead, false), fields.count + 1))
-        fields_put(&event, &fields);
+        (void)fields_put(&event, &fields);
     fields_release(&fields);
     enum gn_result result =
         gn_recording_put(core.recording, stream, site, bytes, (size_t)(event.p - bytes));
@@ -141,6 +141,19 @@ PyObject *record_annotate(PyObject *module, PyObject *const *args, Py_ssize_t na
         return NULL;
     }
     return put_stream(GN_STREAM_ANNOTATIONS, GN_SYS_ANNOTATE, args[0], args[1]);
+}
+
+bool annotate_count(int64_t id, PyObject *key, uint64_t count)
+{
+    uint8_t bytes[64 + 256];
+    const uint8_t *end = bytes + sizeof bytes;
+    uint32_t key_id = string_id(key);
+    uint8_t *p = gn_put_int(bytes, end, id);
+    p = key_id != 0 ? gn_put_ref(p, end, GN_KEY, key_id) : put_named(p, end, GN_NAME, key);
+    p = p == NULL ? NULL : gn_put_int(p, end, (int64_t)count);
+    return p != NULL && core.generation != 0 &&
+           gn_recording_put(core.recording, GN_STREAM_ANNOTATIONS, GN_SYS_ANNOTATE, bytes,
+                            (size_t)(p - bytes)) == GN_OK;
 }
 
 /* note(topic, fields) -> whether it was recorded */
@@ -168,16 +181,12 @@ bool note_fields(const char *topic, PyObject *fields)
 uint8_t *put_dict(uint8_t *p, const uint8_t *end, PyObject *dict)
 {
     struct fields fields;
-    fields_begin(&fields);
-    bool collected = fields_add_dict(&fields, dict);
-    struct event event = {.p = NULL};
-    if (collected) {
-        fields_summarise(&fields);
-        event = (struct event){.p = p, .end = end - 3}; /* a GN_CUT fits behind */
-        fields_put(&event, &fields);
-    } else {
+    if (!fields_make(&fields, dict)) {
         PyErr_Clear(); /* no memory, or no dict: the caller does without */
+        return NULL;
     }
+    struct event event = {.p = p, .end = end - 3}; /* a GN_CUT fits behind */
+    (void)fields_put(&event, &fields);
     fields_release(&fields);
     return event.p;
 }

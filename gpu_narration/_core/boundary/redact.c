@@ -108,13 +108,20 @@ static long name_rule(PyObject *name)
     return kept < 0 ? -1 : both;
 }
 
+bool is_credential(PyObject *value)
+{
+    return PyUnicode_Check(value) && PyUnicode_IS_ASCII(value) &&
+           gn_looks_like_credential((const char *)PyUnicode_1BYTE_DATA(value),
+                                    (size_t)PyUnicode_GET_LENGTH(value));
+}
+
 /* Whether the name of the field alone hides what it holds. */
 static bool hidden_by_name(PyObject *value, enum gn_name_rule rule, enum gn_secret kind)
 {
     if (rule == GN_NAME_PLAIN || value == Py_None || PyBool_Check(value))
         return false;
     if (rule == GN_NAME_CHECKED)
-        return value_is_credential(value);
+        return is_credential(value);
     if (PyUnicode_Check(value))
         return PyUnicode_GET_LENGTH(value) > 0;
     /* A number may be a PIN; it is no key and no token, but the id of one. */

@@ -5,6 +5,15 @@
 
 /* ---- opening ---- */
 
+static __attribute__((noinline)) void scope_tell(struct scope *scope, struct thread_state *thread,
+                                                 bool pushable)
+{
+    if (core.nvtx_on)
+        nvtx_open(scope, thread, pushable);
+    if (scope->site->sampled_out != 0)
+        site_tell(scope->site, scope->id);
+}
+
 void scope_opened(struct scope *scope, struct thread_state *thread, struct site *site, int64_t id,
                   uint64_t tick, bool pushable)
 {
@@ -17,8 +26,8 @@ void scope_opened(struct scope *scope, struct thread_state *thread, struct site 
     scope->generation = core.generation;
     scope->thread_key = thread->key;
     strand_push(thread, scope);
-    if (UNLIKELY(core.nvtx_on))
-        nvtx_open(scope, thread, pushable);
+    if (UNLIKELY(core.tells))
+        scope_tell(scope, thread, pushable);
 }
 
 void scope_hook_enter(struct scope *scope, unsigned flags, PyObject *stream,
@@ -177,13 +186,6 @@ static void close_for_opener(struct scope *scope)
     scope->pushed = false;
 }
 
-static void put_more(struct event *event, const struct ending_more *more,
-                     const struct values *result)
-{
-    if (put_result(event, more, result) && more->fields != NULL)
-        fields_put(event, more->fields);
-}
-
 /* The record of an end up to what comes last; false: nothing is to be written. */
 static inline bool begin_end(struct event *event, const struct scope *scope, uint64_t end_tick,
                              enum gn_outcome outcome)
@@ -215,7 +217,8 @@ static void write_end(const struct scope *scope, uint64_t end_tick, const struct
     if (ending->error != NULL)
         put_error(&event, ending->error, text);
     else if (UNLIKELY(ending->more != NULL))
-        put_more(&event, ending->more, result);
+        (void)(put_result(&event, ending->more, result) &&
+               (ending->more->fields == NULL || fields_put(&event, ending->more->fields)));
     else if (ending->masked && result->count > 0)
         (void)event_advance(&event, gn_put_tag(event.p, event.end, GN_MASKED), 1);
     else
@@ -400,7 +403,7 @@ static void span_open(struct span *span)
     bool nests = !core.nvtx_on || !caller_can_suspend();
     struct site *site = site_find(GN_KIND_SPAN, span->names, PyEval_GetGlobals());
     struct event event;
-    if (site == NULL || !site_ready(site) || !event_begin(&event, site->id))
+    if (site == NULL || !site_wanted(site) || !event_begin(&event, site->id))
         return;
     for (int i = 0; i < NAME_COUNT; i++)
         if (site->dynamic >> i & 1)

@@ -20,8 +20,6 @@
 #define SEEN_ENOUGH 4u
 #define SEEN_ENOUGH_TARGET 64u
 
-enum { NAME_ACTOR = 0, NAME_ACTION = 1, NAME_TARGET = 2, NAME_HUMAN = 3 };
-
 struct interned {
     PyObject *text; /* owned; NULL: free entry */
     uint32_t id;
@@ -277,7 +275,7 @@ static uint8_t *put_parameters(uint8_t *p, const uint8_t *end, const struct site
     return p;
 }
 
-static void site_define(struct site *site)
+void site_define(struct site *site)
 {
     uint8_t values[GN_RECORD_BIG - GN_RECORD_HEAD_WIDE];
     const uint8_t *end = values + sizeof values;
@@ -292,44 +290,6 @@ static void site_define(struct site *site)
     if (gn_recording_put(core.recording, GN_STREAM_DEFINITIONS, GN_SYS_SITE, values,
                          (size_t)(p - values)) == GN_OK)
         site->defined = core.generation;
-}
-
-/* Asks the filter; a site whose actor comes with each record is judged by its
- * module alone.  The filter may change while it is asked: such an answer is not
- * taken, the site's next event asks again. */
-static void site_judge(struct site *site)
-{
-    uint32_t generation = core.filter_generation;
-    if (core.hooks.threshold == NULL) {
-        site->off = false;
-        site->judged = generation;
-        return;
-    }
-    PyObject *actor = site->names[NAME_ACTOR] != NULL ? site->names[NAME_ACTOR] : empty;
-    PyObject *arguments[] = {site->module, actor};
-    PyObject *threshold = PyObject_Vectorcall(core.hooks.threshold, arguments, 2, NULL);
-    long lowest = threshold == NULL ? -1 : PyLong_AsLong(threshold);
-    Py_XDECREF(threshold);
-    bool asked = !PyErr_Occurred();
-    bool settled = asked || !internal_error("filter");
-    if (generation == core.filter_generation) {
-        site->off = asked && site->level < lowest;
-        /* Interrupted: this event is kept, and the next one asks again. */
-        site->judged = settled ? generation : 0;
-    }
-}
-
-bool site_ready_slow(struct site *site)
-{
-    if (site->judged != core.filter_generation)
-        site_judge(site);
-    /* The recording may have ended while Python code ran: here, or since the
-     * caller looked. */
-    if (site->off || core.generation == 0)
-        return false;
-    if (site->defined != core.generation)
-        site_define(site);
-    return true;
 }
 
 /* ---- finding a site from a call ---- */
