@@ -34,8 +34,9 @@ def find(originals: Mapping[str, object], ours: Collection[object] = ()) -> tupl
     names = {id(function): name for name, function in originals.items()}
     found = dict.fromkeys(_in_modules(names))
     known = {id(space) for space in _namespaces().values()}
-    known |= {id(holder) for holder in ours} | {id(originals), id(names)}
-    for holder in gc.get_referrers(*originals.values()) if originals else ():
+    looked_for = tuple(originals.values())
+    known |= {id(holder) for holder in ours} | {id(originals), id(names), id(looked_for)}
+    for holder in gc.get_referrers(*looked_for) if originals else ():
         if id(holder) in known:
             continue
         for function in _held(holder, names):

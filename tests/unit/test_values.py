@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gpu_narration import narrate, trace_tiny, trace_with_correlation
-from gpu_narration.tracefile.format import CutBytes, CutText, Summary
+from gpu_narration.tracefile.format import CutBytes, CutText, Pointer, Summary
 
 numpy = pytest.importorskip("numpy")
 
@@ -188,6 +188,7 @@ class Point(ctypes.Structure):
     _fields_ = (("x", ctypes.c_int), ("y", ctypes.c_int))
 
 
+TEXT = ctypes.c_char_p(b"abc")
 SUMMARIES = {
     "list": ([1, 2, 3], Summary("list[3]")),
     "tuple": ((), Summary("tuple[0]")),
@@ -213,8 +214,8 @@ SUMMARIES = {
     "fraction": (Fraction(1, 3), Summary("1/3")),
     "ctypes int": (ctypes.c_int(-5), -5),
     "ctypes float": (ctypes.c_double(1.5), 1.5),
-    "ctypes null": (ctypes.c_void_p(None), Summary("NULL")),
-    "ctypes text": (ctypes.c_char_p(b"abc"), Summary("<c_char_p>")),
+    "ctypes null": (ctypes.c_void_p(None), Pointer(0)),
+    "ctypes text": (TEXT, Pointer(ctypes.cast(TEXT, ctypes.c_void_p).value)),
     "ctypes array": ((ctypes.c_float * 4)(), Summary("c_float[4]")),
     "ctypes structure": (Point(1, 2), Summary("<Point, 8 bytes>")),
     "numpy array": (numpy.zeros((2, 3), numpy.float32), Summary("float32[2,3]")),

@@ -78,27 +78,31 @@ static inline bool foreign_open(struct scope *scope, const struct foreign *forei
                                 PyObject *const *args, Py_ssize_t nargs)
 {
     struct site *site = foreign->site;
-    core.foreign_streams += (foreign->flags & FOREIGN_STREAMS) != 0; /* filtered out or not */
+    if (UNLIKELY(foreign->flags != 0)) /* FOREIGN_STREAMS: what is simple has no other */
+        core.foreign_streams++; /* filtered out or not */
     if (!site_wanted(site))
         return false;
     scope->id = 0;
-    struct values values = {args, nargs, 0};
     struct event event;
-    if (UNLIKELY(!values_are_plain(&values))) {
-        foreign_open_summaries(scope, site, &values);
-    } else if (LIKELY(event_begin(&event, site->id))) {
-        uint8_t *p = nargs <= SHORT_VALUES_MAX ? event.p : NULL;
-        for (Py_ssize_t i = 0; p != NULL && i < nargs; i++)
-            p = put_short_value(p, args[i]);
-        if (LIKELY(p != NULL))
-            event.p = p;
-        else
-            (void)event_put_values(&event, &values, 0);
-        struct thread_state *thread = event.thread;
-        uint64_t tick = event.tick;
-        int64_t id = event_commit(&event);
-        scope_opened(scope, thread, site, id, tick, true);
+    if (UNLIKELY(!event_begin(&event, site->id)))
+        return true;
+    uint8_t *p = nargs <= SHORT_VALUES_MAX ? event.p : NULL;
+    for (Py_ssize_t i = 0; p != NULL && i < nargs; i++)
+        p = put_short_value(p, args[i]);
+    if (LIKELY(p != NULL)) {
+        event.p = p;
+    } else {
+        struct values values = {args, nargs, 0};
+        if (!values_are_plain(&values)) { /* what was not committed was never begun */
+            foreign_open_summaries(scope, site, &values);
+            return true;
+        }
+        (void)event_put_values(&event, &values, 0);
     }
+    struct thread_state *thread = event.thread;
+    uint64_t tick = event.tick;
+    int64_t id = event_commit(&event);
+    scope_opened(scope, thread, site, id, tick, true);
     return true;
 }
 
