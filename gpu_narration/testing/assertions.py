@@ -11,7 +11,7 @@ from typing import Any
 
 from gpu_narration._types import Kind, Level
 from gpu_narration.testing.dialogue import has_dialogue
-from gpu_narration.testing.matching import MISSING, fits, value_of
+from gpu_narration.testing.matching import MISSING, check_wanted, fits, value_of
 from gpu_narration.tracefile import Event, Phase
 from gpu_narration.tracefile.format import Value
 from gpu_narration.views import text
@@ -38,6 +38,7 @@ class Assertions:
 
     def narrations(self, level: Level | str | None = None) -> list[Event]:
         """The narrations, of one level if it is given."""
+        check_wanted({"level": level})
         found = [event for event in self.events if event.kind is Kind.NARRATION]
         return found if level is None else [e for e in found if fits(e.level, level)]
 
@@ -54,7 +55,8 @@ class Assertions:
         """The events whose line contains ``text`` and whose fields fit.
 
         A field is compared with ``==``; a compiled pattern is searched for in it, a function
-        is asked about it.  ``level`` may be a name.
+        is asked about it.  ``level`` may be a name.  Raises OptionError for a level, kind or
+        phase that there is not.
         """
         return self._select(self.events, text, fields)
 
@@ -153,6 +155,7 @@ class Assertions:
     def _select(
         self, events: list[Event], wanted: str | re.Pattern[str] | None, fields: Mapping[str, Any]
     ) -> list[Event]:
+        check_wanted(fields)
         found = []
         for event in events:
             learned = self.annotations(event)

@@ -6,8 +6,9 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from gpu_narration._types import Level
-from gpu_narration.tracefile import Event
+from gpu_narration._errors import OptionError
+from gpu_narration._types import Kind, Level
+from gpu_narration.tracefile import Event, Phase
 from gpu_narration.tracefile.format import CutText, Summary, Value
 from gpu_narration.views.sentences import sentence, target_of
 
@@ -52,10 +53,21 @@ def fits(value: Any, expected: Any) -> bool:
     return bool(value == expected)
 
 
+def check_wanted(fields: Mapping[str, Any]) -> None:
+    """Refuses a word that no event can have: what looks for it would find nothing for ever.
+
+    Raises OptionError.
+    """
+    for name, words in _WORDS.items():
+        wanted = fields.get(name)
+        if isinstance(wanted, str) and (wanted.lower() if name == "level" else wanted) not in words:
+            raise OptionError(
+                f"there is no {name} {wanted!r}", next_step=f"choose one of {', '.join(words)}"
+            )
+
+
 def _level(expected: Any) -> Any:
-    if isinstance(expected, str):
-        return Level.__members__.get(expected.upper())
-    return expected
+    return Level[expected.upper()] if isinstance(expected, str) else expected
 
 
 def _plain(value: Value) -> Any:
@@ -63,6 +75,13 @@ def _plain(value: Value) -> Any:
         return value.text
     return value
 
+
+#: What every event has, and has a few words only.
+_WORDS = {
+    "level": [level.name.lower() for level in Level],
+    "kind": [kind.name.lower() for kind in Kind],
+    "phase": [phase.value for phase in Phase],
+}
 
 _KNOWN: dict[str, Callable[[Event, Mapping[str, Value]], Any]] = {
     "actor": lambda event, _: event.names[0],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -29,6 +30,19 @@ def captured() -> Captured:
 
 
 # ---- finding ----
+
+
+@pytest.mark.parametrize("fields", [{"level": "eror"}, {"kind": "narated"}, {"phase": "END"}])
+def test_a_word_that_no_event_can_have_is_refused(captured: Captured, fields: Any) -> None:
+    """An exclusion that was misspelt would hold for ever."""
+    for look in (captured.assert_excludes, captured.assert_includes, captured.select):
+        with pytest.raises(gn.OptionError, match="choose one of"):
+            look(**fields)
+
+
+def test_narrations_of_a_level_that_there_is_not_are_refused(captured: Captured) -> None:
+    with pytest.raises(gn.OptionError, match="no level 'loud'"):
+        captured.narrations("loud")
 
 
 @pytest.mark.parametrize(
