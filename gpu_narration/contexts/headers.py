@@ -18,7 +18,7 @@ from gpu_narration.contexts.w3c import (
 )
 
 Text = str | bytes
-Headers = Mapping[str, str] | Mapping[bytes, bytes] | Iterable[tuple[Text, Text]]
+Headers = Mapping[str, str | None] | Mapping[bytes, bytes | None] | Iterable[tuple[Text, Text]]
 
 TRACEPARENT, TRACESTATE, CORRELATION = "traceparent", "tracestate", "x-correlation-id"
 #: As others write it; names of headers have no case.
@@ -103,13 +103,18 @@ def _found(headers: Headers) -> dict[str, list[str]]:
     found: dict[str, list[str]] = {}
     for name, value in pairs:
         key = _text(name).lower()
-        if key in (TRACEPARENT, TRACESTATE, CORRELATION):
+        # None is what a mapping's get() gave for a header that is not there.
+        if key in (TRACEPARENT, TRACESTATE, CORRELATION) and value is not None:
             found.setdefault(key, []).append(_text(value))
     return found
 
 
-def _text(value: Text) -> str:
-    return value.decode("latin-1") if isinstance(value, bytes) else value
+def _text(value: object) -> str:
+    if isinstance(value, bytes):
+        return value.decode("latin-1")
+    if isinstance(value, str):
+        return value
+    raise TypeError("a header is text")
 
 
 def _trace(found: dict[str, list[str]], refusals: list[Refusal]) -> dict[str, object]:

@@ -497,6 +497,19 @@ def test_submit_takes_the_ids_to_another_process(tmp_path, method: str) -> None:
 # ---- headers that go out ----
 
 
+@pytest.mark.parametrize("name", ["traceparent", "tracestate", "X-Correlation-Id"])
+@pytest.mark.parametrize("value", [5, ["a"], {}, object()])
+def test_a_header_that_is_no_text_is_refused_and_not_raised(name: str, value: object) -> None:
+    parent = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
+    with gn.context.from_headers({**parent, name: value}) as ids:
+        assert (ids.refused, ids.correlation_id is None) == ("headers: not readable", False)
+
+
+def test_a_header_that_is_none_is_not_there() -> None:
+    with gn.context.from_headers({"traceparent": None, "X-Correlation-Id": "r-1"}) as ids:
+        assert (str(ids), ids.refused) == ("r-1", None)
+
+
 def test_outside_of_all_contexts_there_are_no_headers() -> None:
     assert gn.context.headers() == {}
     with gn.context(job_id="j"):
