@@ -23,12 +23,29 @@ static unsigned policy_bit(enum gn_secret kind)
     }
 }
 
+/* "cache key": the word before the name makes it one that opens nothing. */
+static bool is_of_a_table(const struct gn_scan *scan, const struct name *name)
+{
+    size_t start = name->start;
+    if (start <= scan->floor || gn_before(scan, start) != ' ')
+        return false;
+    size_t word = start - 1;
+    while (word > scan->floor && start - word < GN_LOOK_BACK / 2 &&
+           gn_is(gn_before(scan, word), C_ALNUM))
+        word--;
+    enum gn_secret kind = name->kind;
+    return word < start - 1 && gn_name_end((const char *)scan->text + word, name->end - word,
+                                           &kind) == GN_NAME_PLAIN;
+}
+
 static bool judge(const struct gn_scan *scan, struct name *name)
 {
     if (name->end <= name->start)
         return false;
     name->rule = gn_name_end((const char *)scan->text + name->start, name->end - name->start,
                              &name->kind);
+    if (name->rule == GN_NAME_CHECKED && is_of_a_table(scan, name))
+        return false;
     return name->rule != GN_NAME_PLAIN && (scan->policy & policy_bit(name->kind)) != 0;
 }
 

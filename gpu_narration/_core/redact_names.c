@@ -96,6 +96,13 @@ static const char *const questions[] = {
     "needs", "with", "without", "allow", "enable", "disable", "check", "verify", "num", "n", NULL,
 };
 
+/* A key of one of these finds something and opens nothing, even where it is a hash. */
+static const char *const tables[] = {
+    "cache", "kv", "block", "prefix", "page", "hash", "map", "dict", "lookup", "index", "partition",
+    "primary", "foreign", "sort", "group", "shard", "routing", "object", "row", "layer", "tensor",
+    "slot", "batch", NULL,
+};
+
 /* The name in lower case without joints; bit i of `joints`: a word begins at i. */
 struct plain_name {
     unsigned char text[GN_LOOK_BACK];
@@ -203,6 +210,9 @@ static enum gn_name_rule rule_at(const struct plain_name *name, size_t end, enum
     if (word == NULL)
         return GN_NAME_PLAIN;
     *kind = (enum gn_secret)word->kind;
+    if (word->rule == CHECKED && word->kind == GN_SECRET_API_KEY && start > 0 &&
+        joint_at(name, start) && is_one_of(name, last_joint(name, start), start, tables))
+        return GN_NAME_PLAIN;
     return is_question(name, start) ? GN_NAME_CHECKED : (enum gn_name_rule)word->rule;
 }
 
