@@ -104,8 +104,7 @@ class Finder(MetaPathFinder):
                 spec.loader = FileLoader(loader.name, loader.path)
                 spec.cached = cache_path(loader.path)
         elif type(loader) is zipimport.zipimporter:
-            source = loader.get_source(spec.name)
-            if source is not None and MENTION.decode() in source:
+            if _mentions(loader.get_data, _zipped_source(loader, spec.name)):
                 spec.loader = ZipLoader(loader)
         elif isinstance(loader, SourceFileLoader) and _mentions(loader.get_data, loader.path):
             self._say_left(loader)
@@ -181,6 +180,8 @@ class ZipLoader(InspectLoader):
         self._importer = importer
 
     def __getattr__(self, name: str) -> Any:
+        if name == "_importer":  # a copy that is still empty
+            raise AttributeError(name)
         return getattr(self._importer, name)
 
     def is_package(self, fullname: str) -> bool:
@@ -190,13 +191,18 @@ class ZipLoader(InspectLoader):
         return self._importer.get_source(fullname)
 
     def get_code(self, fullname: str) -> CodeType | None:
-        source = self._importer.get_source(fullname)
-        path = self._importer.get_filename(fullname)
-        code = None if source is None else compile_or_contain(source, path, -1)
+        path = _zipped_source(self._importer, fullname)
+        code = compile_or_contain(self._importer.get_data(path), path, -1)
         return code or self._importer.get_code(fullname)
 
     def get_filename(self, fullname: str) -> str:
         return self._importer.get_filename(fullname)
+
+
+def _zipped_source(importer: zipimport.zipimporter, fullname: str) -> str:
+    """Where the source of a module lies, or would; its bytes, since it says its encoding."""
+    path = importer.get_filename(fullname)
+    return path.removesuffix("c") if path.endswith(".pyc") else path
 
 
 def cache_path(path: str) -> str | None:

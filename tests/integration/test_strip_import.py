@@ -205,6 +205,19 @@ def test_a_package_in_a_zip_file(app: Path) -> None:
     assert run(app, "-c", program) == "0\nTrue True\n"
 
 
+@pytest.mark.parametrize(
+    ("encoding", "line"), [("latin-1", "# coding: latin-1\n"), ("utf-8-sig", "")]
+)
+def test_a_module_in_a_zip_file_that_is_not_plain_utf8(app: Path, encoding: str, line: str) -> None:
+    with zipfile.ZipFile(app / "app.zip", "w") as archive:
+        archive.writestr("odd.py", f"{line}{MODULE}\nname = 'é'\n".encode(encoding))
+    script = (
+        "import sys; sys.path.insert(0, 'app.zip')\nimport copy, gpu_narration, odd\n"
+        "copy.deepcopy(odd.__spec__)\nprint(odd.work(), ascii(odd.name))\n"
+    )
+    assert run(app, "-c", script) == "0 '\\xe9'\n"
+
+
 def test_a_namespace_package_of_two_directories(app: Path) -> None:
     for number in (1, 2):
         (app / f"part{number}" / "space").mkdir(parents=True)
