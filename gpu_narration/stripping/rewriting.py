@@ -35,7 +35,7 @@ class Places:
         lines = source.split("\n")
 
         def places(nodes: Iterable[ast.expr]) -> frozenset[Place]:
-            return frozenset(_place(lines, node) for node in nodes)
+            return frozenset(place for node in nodes for place in _places(lines, node))
 
         return cls(
             places(each.value for each in findings.statements if isinstance(each, ast.Expr)),
@@ -44,9 +44,10 @@ class Places:
         )
 
 
-def _place(lines: Sequence[str], node: ast.expr) -> Place:
-    before = lines[node.lineno - 1].encode()[: node.col_offset]
-    return node.lineno, len(before.decode())
+def _places(lines: Sequence[str], node: ast.expr) -> tuple[Place, Place]:
+    """Where an expression begins; LibCST does not always count the form feeds before it."""
+    before = lines[node.lineno - 1].encode()[: node.col_offset].decode()
+    return (node.lineno, len(before)), (node.lineno, len(before.replace("\f", "")))
 
 
 class _Carrier(cst.SimpleStatementLine):

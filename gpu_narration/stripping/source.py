@@ -18,7 +18,7 @@ from gpu_narration.stripping.transform import strip_tree
 
 
 class StripError(GpuNarrationError):
-    """A source could not be stripped truly; nothing was written."""
+    """A source could not be stripped truly; it was not written."""
 
     slug = "strip-failed"
 
@@ -78,7 +78,7 @@ def strip_source(source: bytes) -> Stripped:
     if not same:
         raise StripError(
             "the text without the calls would not mean what the program without them does",
-            meaning="this is a bug of gpu_narration; nothing was written",
+            meaning="this is a bug of gpu_narration; of this file nothing was written",
             next_step="report it with the source, and strip at import meanwhile",
         )
     return _of(text, findings)
@@ -94,5 +94,13 @@ def _rewrite(source: bytes, findings: Findings) -> bytes:
         ) from error
     from gpu_narration.stripping.rewriting import Places, Rewriter
 
-    wrapper = cst.MetadataWrapper(cst.parse_module(source), unsafe_skip_copy=True)
+    try:
+        module = cst.parse_module(source)
+    except (cst.ParserSyntaxError, ValueError, LookupError) as error:
+        raise StripError(
+            "LibCST cannot read this source, which Python can",
+            meaning=" ".join(str(error).split()),
+            next_step="upgrade libcst, or strip at import",
+        ) from error
+    wrapper = cst.MetadataWrapper(module, unsafe_skip_copy=True)
     return wrapper.visit(Rewriter(Places.of(text_of(source), findings))).bytes

@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from gpu_narration._errors import GpuNarrationError
 from gpu_narration.stripping.analysis import MENTION
-from gpu_narration.stripping.source import Stripped, look_at_source, strip_source
+from gpu_narration.stripping.source import Stripped, StripError, look_at_source, strip_source
 
 #: What Python and version control keep beside sources.
 _NOT_COPIED = frozenset({"__pycache__", ".git", ".hg", ".svn", ".venv", ".tox", ".mypy_cache"})
@@ -44,7 +44,7 @@ class Result:
 def sources(given: Path) -> list[File]:
     """The Python files of a directory, in order; or the one file. Raises OSError."""
     if given.is_dir():
-        return [file for file in _files(given) if file.path.suffix == ".py"]
+        return [file for file in _files(given) if _is_source(file.path)]
     if not given.exists():
         raise FileNotFoundError(f"there is no file or directory {given}")
     return [File(given, Path(given.name))]
@@ -68,6 +68,10 @@ def _result(file: File, before: bytes, strip: Callable[[bytes], Stripped]) -> Re
         return Result(file, before, Stripped(before))
     try:
         return Result(file, before, strip(before))
+    except StripError as error:
+        raise StripError(
+            f"{file.path}: {error.problem}", meaning=error.meaning, next_step=error.next_step
+        ) from error
     except (SyntaxError, ValueError, RecursionError) as error:
         # Test data, templates, Python 2: nothing that could be imported.
         return Result(file, before, Stripped(before), f"is no source of this Python ({error})")
@@ -103,11 +107,16 @@ def write_tree(given: Path, output: Path, done: Callable[[Result], object]) -> l
         target.parent.mkdir(parents=True, exist_ok=True)
         if target.is_symlink():
             target.unlink()  # of a run before: what it points to is not ours to write
-        if file.path.suffix == ".py" and not file.path.is_symlink():
+        if _is_source(file.path) and not file.path.is_symlink():
             results.append(_write(file, target, done))
-        else:
+        elif file.path.is_symlink() or file.path.is_file():
             shutil.copy2(file.path, target, follow_symlinks=False)
     return results
+
+
+def _is_source(path: Path) -> bool:
+    """Whether there is a Python source: neither a link to nowhere nor a pipe."""
+    return path.suffix == ".py" and path.is_file()
 
 
 def _write(file: File, target: Path, done: Callable[[Result], object]) -> Result:
@@ -121,7 +130,8 @@ def _write(file: File, target: Path, done: Callable[[Result], object]) -> Result
 def _files(directory: Path) -> Iterator[File]:
     for folder, folders, names in os.walk(directory):
         folders[:] = sorted(name for name in folders if name not in _NOT_COPIED)
-        for name in sorted(names):
+        links = [name for name in folders if Path(folder, name).is_symlink()]  # not walked into
+        for name in sorted([*names, *links]):
             path = Path(folder, name)
             if path.suffix != ".pyc":
                 yield File(path, path.relative_to(directory))

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from gpu_narration.stripping import source as source_form
+from gpu_narration.stripping import trees
 from tests.support.run import environment
 
 CALLS = """\
@@ -161,6 +163,30 @@ def test_what_cannot_be_done_is_told_and_nothing_is_written(
     assert done.returncode == 2
     assert said in done.stderr
     assert sorted(path for path in src.parent.rglob("*") if path.is_file()) == before
+
+
+def test_links_to_nowhere_and_to_directories_are_copied_and_pipes_are_not(src: Path) -> None:
+    (src / "app" / ".#work.py").symlink_to("editor@host.1234")  # the lock of an editor
+    (src / "again").symlink_to("app")
+    os.mkfifo(src / "app" / "pipe.py")
+    done = strip("strip", "src/", "-o", "out", cwd=src.parent)
+    assert (done.returncode, done.stderr) == (0, "3 taken out of 1 of 2 files; 0 stay\n")
+    out = src.parent / "out"
+    assert (out / "app" / ".#work.py").readlink() == Path("editor@host.1234")
+    assert (out / "again").readlink() == Path("app")
+    assert not (out / "app" / "pipe.py").exists()
+    assert strip("strip", "--check", "out", cwd=src.parent).returncode == 0
+
+
+def test_a_file_that_cannot_be_stripped_truly_is_named(
+    src: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def other(source: bytes, findings: object) -> bytes:
+        return b"x = 1\n"
+
+    monkeypatch.setattr(source_form, "_rewrite", other)
+    with pytest.raises(source_form.StripError, match=r"app/work\.py: the text without the calls"):
+        trees.write_tree(src, src.parent / "out", print)
 
 
 def test_overwrite_removes_nothing_else(src: Path) -> None:

@@ -162,3 +162,7 @@ def test_a_text_that_means_something_else_is_refused(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(source_form, "_rewrite", lambda source, findings: source)
     with pytest.raises(StripError, match="strip-failed"):
         strip_source((HEAD + 't("a")\n').encode())
+
+
+def test_form_feeds_in_front_of_a_call_do_not_hide_it() -> None:
+    assert "t(" not in stripped("\x0ct('a')\nif 1:\n\x0c    t('a')\n    \x0cx = 1\n")
