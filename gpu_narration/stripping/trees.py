@@ -11,7 +11,7 @@ from typing import ClassVar
 
 from gpu_narration._errors import GpuNarrationError
 from gpu_narration.stripping.analysis import MENTION
-from gpu_narration.stripping.source import Stripped, StripError, look_at_source, strip_source
+from gpu_narration.stripping.source import StripError, Stripped, look_at_source, strip_source
 
 #: What Python and version control keep beside sources.
 _NOT_COPIED = frozenset({"__pycache__", ".git", ".hg", ".svn", ".venv", ".tox", ".mypy_cache"})
