@@ -136,6 +136,11 @@ def is_traced(kind: type) -> bool:
     return _MARK in kind.__dict__
 
 
+def original_of(kind: type) -> Any:
+    """The class of which :func:`traced_class` made this one."""
+    return kind.__dict__[_MARK]
+
+
 def restore(changed: list[tuple[type, type]]) -> None:
     """All instances of the traced classes become what they were."""
     originals = {traced: original for original, traced in changed}

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from gpu_narration.ffi import checks
+
 #: What one argument is shown as, given the argument; a plain value (int, float, str,
 #: bytes, bool, None, :class:`Address`).  It may follow a pointer: it knows that it may.
 Formatter = Callable[[Any], object]
@@ -113,11 +115,14 @@ Choice = bool | str | Iterable[str]
 
 
 def described(preset: Preset | None, name: str) -> Function | None:
-    """What a preset tells of a function."""
+    """What a preset tells of a function.  Raises OptionError for what is no description."""
     if preset is None:
         return None
     if callable(preset):
-        return preset(name)
+        function = preset(name)
+        if function is not None:
+            checks.function(function, f"what describe gives for {name}")
+        return function
     for pattern, function in preset.items():
         if fnmatch.fnmatchcase(name, pattern):
             return function

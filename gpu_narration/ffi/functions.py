@@ -105,9 +105,19 @@ def untrace(target: Any) -> Any:
             target.__class__ = _original_class(kind)
             _core.foreign_forget(kind)
             _core.foreign_adopt(kind, _told)  # for the other functions of the class
+            _give_to_library(target)
     elif cffi_calls.is_function(target):
         _core.foreign_release(target)
     return target
+
+
+def _give_to_library(function: Any) -> None:
+    """A function that was traced alone belongs to its library, if that is traced by now."""
+    lib = (function._objects or {}).get("0")
+    if lib is not None and handle_of(lib) is not None:
+        kind = lib._FuncPtr
+        if ctypes_calls.is_traced(kind) and ctypes_calls.original_of(kind) is type(function):
+            function.__class__ = kind
 
 
 def _trace_pointer(function: Any, name: str, given: Any) -> Any:

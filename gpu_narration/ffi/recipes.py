@@ -7,7 +7,8 @@ from dataclasses import dataclass, fields
 from typing import Any
 
 from gpu_narration import _core
-from gpu_narration._errors import OptionError
+from gpu_narration._errors import OptionError, internal_error
+from gpu_narration.ffi import checks
 from gpu_narration.ffi.description import (
     Choice,
     Formatter,
@@ -17,7 +18,6 @@ from gpu_narration.ffi.description import (
     chosen,
     described,
     matches,
-    patterns,
     with_formatters,
 )
 from gpu_narration.redaction import parameter_rule
@@ -66,19 +66,20 @@ def options(
     describe: Preset | None = None,
 ) -> Options:
     """The options as they are kept.  Raises OptionError for what none of them can be."""
+    checks.text(actor, "actor")
+    checks.truth(own_streams, "own_streams")
+    checks.formatters(args)
+    checks.preset(describe)
+    for function in describe.values() if isinstance(describe, Mapping) else ():
+        split(function.arguments, "arguments of a description")
     for pattern, formatters in (args or {}).items():
         split(formatters, f"args[{pattern!r}]")
-    if describe is not None and not callable(describe) and not isinstance(describe, Mapping):
-        raise OptionError(
-            f"describe is {type(describe).__name__}",
-            next_step="give a mapping of name patterns to ffi.Function, or a callable",
-        )
     return Options(
         actor=actor,
-        include=patterns(include),
-        exclude=patterns(exclude),
-        gpu=gpu if isinstance(gpu, bool) else patterns(gpu),
-        vram=vram if isinstance(vram, bool) else patterns(vram),
+        include=checks.names(include, "include"),
+        exclude=checks.names(exclude, "exclude"),
+        gpu=gpu if isinstance(gpu, bool) else checks.names(gpu, "gpu"),
+        vram=vram if isinstance(vram, bool) else checks.names(vram, "vram"),
         args=args,
         own_streams=own_streams,
         describe=describe,
@@ -100,7 +101,11 @@ def recipe(
     """
     if not given.names(name):
         return None
-    function = described(given.describe, name)
+    try:
+        function = described(given.describe, name)
+    except Exception as error:  # noqa: BLE001 - a preset's own; the call is recorded by types
+        internal_error("description of a foreign function", error)
+        function = None
     for pattern, formatters in (given.args or {}).items():
         if matches(name, (pattern,)):
             function = with_formatters(function, formatters)

@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from gpu_narration._errors import RAISE_VARIABLE, OptionError, internal_error
 from gpu_narration._types import Kind
-from gpu_narration.ffi import trace_function, trace_library, untrace
+from gpu_narration.ffi import Function, llama, trace_function, trace_library, untrace
 from gpu_narration.tracefile import Phase, Trace
 from gpu_narration.tracefile.format import Pointer, Summary
 from tests.support.recording import Seen, recorded
@@ -294,3 +295,81 @@ def test_a_function_alone_is_traced_where_it_is_and_twice_is_once(tmp_path: Path
     later = recorded(tmp_path / "b", lambda: lib.add(2, 3))
 
     assert (_called(seen), _called(later), type(lib.add) is before) == (["add"], [], True)
+
+
+def test_a_function_that_was_traced_alone_goes_over_to_its_library(
+    tmp_path: Path, lib: Any
+) -> None:
+    def program() -> None:
+        trace_function(lib.add, actor="alone")
+        with trace_library(lib, actor="whole"):
+            lib.add(1, 2)
+            untrace(lib.add)
+            lib.add(1, 2)
+
+    seen = recorded(tmp_path, program)
+    assert [event.names[0] for event in seen.begins(Kind.FOREIGN)] == ["alone", "whole"]
+    assert type(lib.add) is lib._FuncPtr
+
+
+def test_a_libllama_that_is_open_twice_is_traced_through_both(
+    tmp_path: Path, library_path: Path
+) -> None:
+    first, second = ctypes.CDLL(str(library_path)), ctypes.CDLL(str(library_path))
+
+    def program() -> None:
+        with llama.install(first, second) as installed:
+            first.add(1, 2)
+            second.add(3, 4)
+            assert installed.libraries == [str(library_path)]
+
+    seen = recorded(tmp_path, program)
+    assert _called(seen) == ["add", "add"]
+    assert type(second.add) is second._FuncPtr
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"include": None},
+        {"exclude": [3]},
+        {"gpu": None},
+        {"vram": [1]},
+        {"args": ["a"]},
+        {"actor": 3},
+        {"own_streams": "x"},
+        {"describe": {"*": 3}},
+        {"describe": {1: Function()}},
+        {"describe": {"*": Function(action=3)}},  # type: ignore[arg-type]
+        {"describe": {"*": Function(before="x")}},  # type: ignore[arg-type]
+        {"describe": {"*": Function(gpu="x")}},  # type: ignore[arg-type]
+        {"describe": {"*": Function(pace_ns=-1)}},
+        {"describe": {"*": Function(failure={3: 7})}},  # type: ignore[dict-item]
+        {"describe": {"*": Function(failure=3)}},  # type: ignore[arg-type]
+        {"describe": {"*": Function(arguments="ab")}},
+    ],
+    ids=str,
+)
+def test_options_that_cannot_be_are_refused_at_once(lib: Any, odd: dict[str, Any]) -> None:
+    with pytest.raises(OptionError):
+        trace_library(lib, **odd)
+    assert "_gpu_narration_original" not in vars(lib._FuncPtr)
+
+
+def _raises(name: str) -> None:
+    raise LookupError(name)
+
+
+@pytest.mark.parametrize("describe", [_raises, lambda _: 3])
+def test_a_function_whose_description_fails_is_recorded_without(
+    tmp_path: Path, lib: Any, describe: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv(RAISE_VARIABLE, raising=False)
+
+    def program() -> None:
+        with trace_library(lib, describe=describe):
+            assert lib.add(2, 3) == 5
+
+    seen = recorded(tmp_path, program)
+    assert _called(seen) == ["add"]
+    assert internal_error.counts.pop("description of a foreign function") == 1

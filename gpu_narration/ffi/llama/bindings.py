@@ -32,7 +32,7 @@ class Installed:
     @property
     def libraries(self) -> list[str]:
         """The files of the libraries that are traced."""
-        return [library.name for library, _ in self._traced.values()]
+        return list(dict.fromkeys(library.name for library, _ in self._traced.values()))
 
     def install(
         self, libraries: Iterable[ctypes.CDLL], *, log: bool | None, synchronize: bool
@@ -75,15 +75,18 @@ class Installed:
             internal_error("tracing of an imported llama.cpp", error)
 
     def _trace(self, lib: ctypes.CDLL, module: ModuleType | None, *, fresh: bool) -> None:
-        if lib._handle in self._traced:
+        if id(lib) in self._traced:  # the tracing keeps it
             return
         library = Library(lib, module)
-        if self._log is not False:
+        opened = [known for known, _ in self._traced.values() if known.is_same_file(library)]
+        if opened:  # twice, which has one log all the same
+            library.logs = opened[0].logs
+        elif self._log is not False:
             library.logs.take(fresh=fresh, forced=self._log is True)
         traced = trace_library(
             lib, actor="llama", describe=describe(library, synchronize=self._synchronize)
         )
-        self._traced[lib._handle] = library, traced
+        self._traced[id(lib)] = library, traced
 
     def _let_go_of_logs(self) -> None:
         """Before the interpreter ends: llama.cpp may log after that, and must not call us."""

@@ -41,6 +41,10 @@ class Library:
             self.declared("llama_perf_context") or self.declared("llama_get_timings")
         )
 
+    def is_same_file(self, other: Library) -> bool:
+        """Whether both are one library for the dynamic linker."""
+        return bool(self._lib._handle == other._lib._handle)
+
     def function(self, name: str, *, waits: bool = False) -> Callable[..., Any] | None:
         """A function of the library; None if it has none of that name.  ``waits``: it may
         take long, and lets the GIL go.
