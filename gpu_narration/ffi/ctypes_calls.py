@@ -192,13 +192,26 @@ class _Symbol(ctypes.Structure):
 
 def linked_name(address: int) -> str:
     """What the dynamic linker calls the function at an address."""
+    found = _linked(address)
+    name: bytes | None = found.name
+    if name is not None and found.address == address:
+        return name.decode(errors="replace")
+    return f"function_{address:x}"
+
+
+def linked_library(address: int) -> str:
+    """The name of the library in which the code at an address lies."""
+    file: bytes | None = _linked(address).file
+    return _stem(file.decode(errors="replace")) if file else "ffi"
+
+
+def _linked(address: int) -> _Symbol:
+    """What the dynamic linker knows of an address; empty where it knows nothing."""
     found = _Symbol()
     look: Any = getattr(ctypes.PyDLL(None), "dladdr", None)
     if look is not None and look(ctypes.c_void_p(address), ctypes.byref(found)):
-        name: bytes | None = found.name
-        if name is not None and found.address == address:
-            return name.decode(errors="replace")
-    return f"function_{address:x}"
+        return found
+    return _Symbol()
 
 
 def pointers(function: Any) -> tuple[int, bool]:
@@ -231,5 +244,9 @@ def has_own_streams(lib: ctypes.CDLL) -> bool:
 
 def library_name(lib: ctypes.CDLL) -> str:
     """``libllama.so`` → llama"""
-    stem = PurePath(str(lib._name or "python")).name.partition(".")[0]
+    return _stem(str(lib._name or "python"))
+
+
+def _stem(file: str) -> str:
+    stem = PurePath(file).name.partition(".")[0]
     return stem.removeprefix("lib") or "ffi"

@@ -180,6 +180,8 @@ def _actor_of(function: Any) -> str:
         return ctypes_calls.library_name(lib) if isinstance(lib, ctypes_calls.CDLL) else "ffi"
     if type(function) is BuiltinFunctionType and cffi_calls.is_library(function.__self__):
         return cffi_calls.library_name(function.__self__)
+    if cffi_calls.is_function(function):  # a pointer, which knows its code alone
+        return ctypes_calls.linked_library(cffi_calls.address_of(function))
     module = getattr(function, "__module__", None)
     first = module.partition(".")[0].strip("_") if isinstance(module, str) else ""
     return first or "ffi"

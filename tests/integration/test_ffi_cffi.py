@@ -276,6 +276,17 @@ def test_the_actor_is_the_library(modes: dict[str, Any]) -> None:
     assert actors == ["sample", "sample", "sample_api"]
 
 
+@pytest.mark.parametrize("mode", ["in line", "out of line"])
+def test_the_actor_of_a_function_alone_is_its_library(
+    tmp_path: Path, modes: dict[str, Any], mode: str
+) -> None:
+    _, lib = modes[mode]
+    trace_function(lib.add)
+    seen = recorded(tmp_path, lambda: lib.add(2, 3))
+    untrace(lib.add)
+    assert seen.begins(Kind.FOREIGN)[0].names[0] == "sample"
+
+
 def test_a_library_without_such_functions_is_an_error(both: Any) -> None:
     _, lib = both
     with pytest.raises(NothingToTraceError, match="cdef"):
