@@ -63,6 +63,16 @@ def test_a_code_that_means_failure_ends_the_span_as_an_error(tmp_path: Path, lib
     )  # fmt: skip
 
 
+@pytest.mark.parametrize("code", [1 << 63, -(1 << 64)], ids=["unsigned", "wide"])
+def test_a_code_beyond_64_bits_is_told(tmp_path: Path, lib: Any, code: int) -> None:
+    lib.add.errcheck = lambda *_: code
+    preset = {"add": Function(failure=lambda _: "too far")}
+    seen = _calls(tmp_path, lib, lambda: lib.add(2, 3), describe=preset)
+
+    end = seen.ends(Kind.FOREIGN)[0]
+    assert (end.error_type, end.error_text) == (f"status {code}", "too far")
+
+
 def test_a_code_that_means_nothing_is_a_result(tmp_path: Path, lib: Any) -> None:
     preset = {"add": Function(failure={5: "there is no five"})}
     seen = _calls(tmp_path, lib, lambda: lib.add(2, 4), describe=preset)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -117,10 +118,12 @@ def test_a_structure_that_is_too_short_is_not_read(tmp_path: Path, lib: Any) -> 
         (Row, 0, (), 1, None),
         (Row, 0, tuple((f"n{i}", 0, False) for i in range(5)), 1, None),
         (Row, 0, (("n", -4, False),), 1, None),
+        (Row, 0, (("n", sys.maxsize - 1, False),), 1, None),
+        (Row, 0, (("n", 0, False), ("m", sys.maxsize - 6, True)), 1, None),
         (Row, 0, (("n", 0),), 1, None),
         (Row, 0, (("n", 0, False),), 1, ("name",)),
     ],
-    ids=["argument", "none", "too many", "offset", "item", "field"],
+    ids=["argument", "none", "too many", "offset", "far", "far pointer", "item", "field"],
 )
 def test_what_cannot_be_read_is_refused(wrong: tuple[Any, ...]) -> None:
     made = _core.Foreign("a", "b", 0, 0, (), None, None, None, None, None)

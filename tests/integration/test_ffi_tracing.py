@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,8 +13,9 @@ import pytest
 
 from gpu_narration._errors import AlreadyTracedError
 from gpu_narration._types import Kind
-from gpu_narration.ffi import TracedLibrary, trace_library
+from gpu_narration.ffi import TracedLibrary, ctypes_calls, trace_library
 from tests.support.recording import Seen, recorded
+from tests.support.run import run_python
 from tests.support.sample import build_sample
 
 
@@ -222,6 +224,99 @@ def test_untrace_keeps_no_function_alive(tmp_path: Path, lib: Any) -> None:
 
     without = sys.getrefcount(lib.add)  # an assert would hold one more
     assert without == with_tracing - 1
+
+
+def test_a_call_in_the_midst_of_untrace_does_not_outlive_it(
+    tmp_path: Path, lib: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As of another thread, between the forgetting of the descriptions and the classes."""
+    add = lib.add
+    handle = trace_library(lib)
+    look = ctypes_calls._all_functions
+
+    def look_after_a_call(within: Any) -> Iterator[Any]:
+        add(1, 1)
+        return look(within)
+
+    def program() -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(ctypes_calls, "_all_functions", look_after_a_call)
+            handle.untrace()
+        with trace_library(lib, actor="again"):
+            add(2, 3)
+
+    assert _calls(recorded(tmp_path, program)) == [("again", "add")]
+
+
+def test_a_description_that_untrace_overtakes_is_not_kept(
+    tmp_path: Path, lib: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add = lib.add
+    entered, forgotten = threading.Event(), threading.Event()
+    caller = threading.Thread(target=add, args=(1, 1))
+    look = ctypes_calls._all_functions
+
+    def describe(_: str) -> None:
+        entered.set()
+        forgotten.wait(30)
+
+    def look_after_the_call(within: Any) -> Iterator[Any]:
+        forgotten.set()
+        caller.join()
+        return look(within)
+
+    def program() -> None:
+        handle = trace_library(lib, describe=describe)
+        caller.start()
+        entered.wait(30)
+        with monkeypatch.context() as patch:
+            patch.setattr(ctypes_calls, "_all_functions", look_after_the_call)
+            handle.untrace()
+        with trace_library(lib, actor="again"):
+            add(2, 3)
+
+    assert sorted(_calls(recorded(tmp_path, program))) == [("again", "add"), ("sample", "add")]
+
+
+# Freed memory is filled with what no pointer can be, so that a use of it ends the process.
+FORGOTTEN = """
+    import ctypes, sys
+    import gpu_narration as gn
+    from gpu_narration import _core
+    from gpu_narration.ffi import Function, trace_library
+
+    path, kind = sys.argv[1:]
+    if kind == "ctypes":
+        lib = ctypes.CDLL(path)
+    else:
+        import cffi
+        ffi = cffi.FFI()
+        ffi.cdef("int add(int a, int b);")
+        lib = ffi.dlopen(path)
+    add = lib.add
+    preset = {"add": Function(arguments={"a": None, "b": None})}
+    handles = [trace_library(lib, describe=preset)]
+    with gn.start("t.gnt", backend="none", nvtx="off"):
+        add(1, 2)
+
+        def untrace(*asked):
+            while handles:
+                handles.pop().untrace()
+            return 0
+
+        _core.set_hooks(threshold=untrace)
+        _core.refilter()
+        print(add(2, 3))
+"""
+
+
+@pytest.mark.parametrize("kind", ["ctypes", "cffi"])
+def test_untrace_while_the_filter_is_asked_leaves_the_call_whole(
+    library_path: Path, kind: str
+) -> None:
+    done = run_python(FORGOTTEN, str(library_path), kind, env={"PYTHONMALLOC": "debug"})
+
+    assert done.stdout == "5\n"
 
 
 def test_a_handle_says_its_actor(lib: Any) -> None:

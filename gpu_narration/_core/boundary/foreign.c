@@ -172,10 +172,12 @@ bool foreign_begin(struct foreign_call *call, struct foreign *foreign, PyObject 
                    PyObject *const *args, Py_ssize_t nargs, PyObject *kwnames)
 {
     core.foreign_streams += (foreign->flags & FOREIGN_STREAMS) != 0; /* filtered out or not */
-    if (!site_wanted(foreign->site))
-        return false;
-    /* untrace() inside the call may let go of it */
+    /* untrace() may let go of it: inside the call, or while the filter is asked. */
     call->foreign = (struct foreign *)Py_NewRef((PyObject *)foreign);
+    if (!site_wanted(foreign->site)) {
+        Py_DECREF((PyObject *)foreign);
+        return false;
+    }
     call->args = NULL;
     call->begun = NULL;
     call->usual = false;

@@ -41,17 +41,21 @@ static PyObject *describer(PyTypeObject *type)
     return NULL;
 }
 
-/* New reference, or NULL.  `*settled`: asked again, the answer would be the same. */
+/* New reference, or NULL.  `*settled`: asked again, the answer would be the same.  It is
+ * not while untrace() is at work, which forgets the describer and then changes the class:
+ * a seat that was taken in between would outlive that. */
 static struct foreign *describe(PyObject *function, bool *settled)
 {
-    PyObject *ask = describer(Py_TYPE(function));
-    PyObject *answer = NULL;
-    if (ask != NULL) {
-        Py_INCREF(ask); /* untrace() may come meanwhile */
-        answer = PyObject_CallOneArg(ask, function);
-        Py_DECREF(ask);
-    }
-    *settled = !PyErr_Occurred() || !internal_error("description of a foreign function");
+    PyTypeObject *type = Py_TYPE(function);
+    PyObject *ask = describer(type);
+    *settled = false;
+    if (ask == NULL)
+        return NULL;
+    Py_INCREF(ask); /* untrace() may come meanwhile */
+    PyObject *answer = PyObject_CallOneArg(ask, function);
+    bool told = answer != NULL || !internal_error("description of a foreign function");
+    *settled = told && Py_IS_TYPE(function, type) && describer(type) == ask;
+    Py_DECREF(ask);
     if (answer != NULL && Py_IS_TYPE(answer, foreign_type))
         return (struct foreign *)answer;
     Py_XDECREF(answer);
@@ -75,10 +79,9 @@ static struct seat *free_seat(uint32_t home)
 static struct foreign *seat_anew(PyObject *function)
 {
     bool settled;
-    PyTypeObject *type = Py_TYPE(function);
     struct foreign *foreign = describe(function, &settled);
-    if (!settled || Py_TYPE(function) != type)
-        return foreign; /* untraced meanwhile: the seat would outlive that */
+    if (!settled)
+        return foreign;
     struct seat *seat = free_seat(home_of(function));
     struct seat before = *seat;
     seat->function = Py_NewRef(function);
@@ -171,18 +174,19 @@ PyObject *foreign_adopt(PyObject *module, PyObject *args)
 
 /* foreign_forget(type): functions of `type` are described anew, if ever.  All
  * seats go: they are a cache, and a call on another thread may just have filled
- * one for a function that is changing its type. */
+ * one for a function that is changing its type.  The describer goes first, so that no
+ * seat is taken again by what ends with another. */
 PyObject *foreign_forget(PyObject *module, PyObject *type)
 {
     (void)module;
+    if (describers != NULL && PyDict_Contains(describers, type) == 1 &&
+        PyDict_DelItem(describers, type) < 0)
+        return NULL;
     for (uint32_t i = 0; i < SEATS + PROBES; i++) {
         struct seat before = seats[i];
         seats[i] = (struct seat){NULL, NULL};
         Py_XDECREF(before.function);
         Py_XDECREF((PyObject *)before.foreign);
     }
-    if (describers != NULL && PyDict_Contains(describers, type) == 1 &&
-        PyDict_DelItem(describers, type) < 0)
-        return NULL;
     Py_RETURN_NONE;
 }

@@ -53,13 +53,21 @@ struct failure {
     PyObject *name, *meaning;
 };
 
+/* Of an int of any size, as int writes it: a subclass may have another way. */
+static PyObject *status_name(PyObject *result)
+{
+    PyObject *digits = PyLong_Type.tp_repr(result);
+    PyObject *name = digits == NULL ? NULL : PyUnicode_FromFormat("status %U", digits);
+    Py_XDECREF(digits);
+    return name;
+}
+
 static bool read_failure(struct failure *failure, PyObject *found, PyObject *result)
 {
     if (PyUnicode_CheckExact(found)) {
         failure->meaning = Py_NewRef(found);
         if (PyLong_Check(result) && !PyBool_Check(result))
-            failure->name = PyUnicode_FromFormat("status %lld",
-                                                 (long long)PyLong_AsLongLong(result));
+            failure->name = status_name(result);
         else
             failure->name = PyUnicode_FromString(is_null(result) ? "NULL" : "failed");
     } else if (PyTuple_CheckExact(found) && PyTuple_GET_SIZE(found) == 2 &&

@@ -92,11 +92,12 @@ static bool take_item(struct foreign_reads *reads, PyObject *item)
     PyUnicode_InternInPlace(&read->name);
     read->through = through != 0;
     reads->count++;
-    Py_ssize_t end = read->offset + (Py_ssize_t)(through ? sizeof(void *) : sizeof(int32_t));
-    if (read->offset < 0) {
-        PyErr_SetString(PyExc_ValueError, "an offset cannot be negative");
+    Py_ssize_t size = through ? (Py_ssize_t)sizeof(void *) : (Py_ssize_t)sizeof(int32_t);
+    if (read->offset < 0 || read->offset > PY_SSIZE_T_MAX - size) {
+        PyErr_Format(PyExc_ValueError, "no structure has the offset %zd", read->offset);
         return false;
     }
+    Py_ssize_t end = read->offset + size;
     reads->needs = end > reads->needs ? end : reads->needs;
     return true;
 }
