@@ -321,7 +321,8 @@ def test_a_libllama_that_is_open_twice_is_traced_through_both(
         with llama.install(first, second) as installed:
             first.add(1, 2)
             second.add(3, 4)
-            assert installed.libraries == [str(library_path)]
+            # Beside bindings that this process has imported already.
+            assert installed.libraries.count(str(library_path)) == 1
 
     seen = recorded(tmp_path, program)
     assert _called(seen) == ["add", "add"]
