@@ -281,6 +281,9 @@ uint8_t *put_string(uint8_t *p, const uint8_t *end, PyObject *text, size_t keep)
 uint8_t *put_named(uint8_t *p, const uint8_t *end, enum gn_tag tag, PyObject *text); /* ≤ 240 bytes */
 uint8_t *put_cut(uint8_t *p, Py_ssize_t left);
 PyObject *summarise(PyObject *value, bool *object); /* new reference, never NULL */
+/* The address in a pointer's object as an int, which costs less than its summary; NULL for
+ * anything else, with no exception set. */
+PyObject *address_number(PyObject *value);
 extern PyTypeObject *address_type; /* an int that is shown as a pointer */
 
 /* scope.c */

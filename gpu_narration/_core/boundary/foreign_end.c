@@ -185,15 +185,17 @@ static void end_told(struct foreign_call *call, PyObject *result, uint64_t end_t
     struct fields fields;
     if (!fields_make(&fields, dict))
         (void)internal_error("hook of a foreign function");
-    struct ending_more more = {(foreign->addresses & FOREIGN_RESULT_BIT) != 0, failure.name,
-                               failure.meaning, fields.count > 0 ? &fields : NULL};
+    PyObject *address = address_number(result);
+    struct ending_more more = {address != NULL || (foreign->addresses & FOREIGN_RESULT_BIT) != 0,
+                               failure.name, failure.meaning, fields.count > 0 ? &fields : NULL};
     struct ending ending = {.outcome = failed ? GN_OUTCOME_ERROR : GN_OUTCOME_OK,
-                            .result = result,
+                            .result = address != NULL ? address : result,
                             .more = &more};
     if ((foreign->flags & FOREIGN_HANDLE) != 0 && (failed || is_null(result)))
         ending.failure = foreign->site->names[1];
     scope_close_at(&call->scope, &ending, end_tick);
     fields_release(&fields);
+    Py_XDECREF(address);
     Py_XDECREF(dict);
     Py_XDECREF(failure.name);
     Py_XDECREF(failure.meaning);

@@ -137,9 +137,9 @@ static PyObject *unreadable_summary(PyObject *value)
     return PyUnicode_FromFormat("<%.120s, unreadable: %s>", Py_TYPE(value)->tp_name, error);
 }
 
-/* What the value's own memory holds: that of a pointer's object is the address.  The
- * memory behind it is not looked at. */
-static PyObject *address_summary(PyObject *value)
+/* What the value's own memory holds, as an int: that of a pointer's object is the address.
+ * The memory behind it is not looked at. */
+static PyObject *held_address(PyObject *value)
 {
     Py_buffer memory;
     if (PyObject_GetBuffer(value, &memory, PyBUF_SIMPLE) < 0)
@@ -148,11 +148,27 @@ static PyObject *address_summary(PyObject *value)
     if (memory.len >= (Py_ssize_t)sizeof address)
         memcpy(&address, memory.buf, sizeof address);
     PyBuffer_Release(&memory);
-    PyObject *number = PyLong_FromVoidPtr(address);
+    return PyLong_FromVoidPtr(address);
+}
+
+static PyObject *address_summary(PyObject *value)
+{
+    PyObject *number = held_address(value);
     PyObject *shown = number == NULL ? NULL
                                      : PyObject_CallOneArg((PyObject *)address_type, number);
     Py_XDECREF(number);
     return shown;
+}
+
+PyObject *address_number(PyObject *value)
+{
+    if (value_is_plain(value))
+        return NULL;
+    PyObject *rule = type_rule(value);
+    PyObject *number = rule == (PyObject *)address_type ? held_address(value) : NULL;
+    Py_XDECREF(rule);
+    contain(); /* its summary will tell */
+    return number;
 }
 
 static PyObject *ruled_summary(PyObject *value)
